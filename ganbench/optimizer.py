@@ -1,0 +1,33 @@
+"""The role optimizer: elementwise rules over dictionaries of tensors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ganbench.component import Component, field
+
+if TYPE_CHECKING:
+    from ganbench.state import Params, Side
+
+
+
+class Optimizer(Component, role="optimizer"):
+    """A rule that is elementwise in the parameters, so that one call serves parameters stacked over seeds."""
+
+    lr_g: float = field(2e-4, ge=0.0, doc="learning rate of the generator")
+    lr_d: float = field(2e-4, ge=0.0, doc="learning rate of the discriminator")
+
+    def rate(self, player: Side) -> float:
+        """The learning rate of ``player``."""
+        return self.lr_g if player == "g" else self.lr_d
+
+    def init(self, params: Params) -> dict[str, Params]:
+        """The first slots: dictionaries shaped like ``params``, or single tensors in a dictionary."""
+        del params
+        return {}
+
+    def update(
+        self, params: Params, grads: Params, slots: dict[str, Params], lr: float
+    ) -> tuple[Params, dict[str, Params]]:
+        """New parameters and new slots; nothing is written in place."""
+        raise NotImplementedError

@@ -1,0 +1,209 @@
+"""The role regularizer: ten hook points, each a pure function for one seed with an identity as its default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+
+from ganbench.component import Component, field
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Generator, Tensor
+
+    from ganbench.state import Params, Side, Slots
+
+On: TypeAlias = Literal["d", "g", "both"]
+HOOK_POINTS = (
+    "init",
+    "noise",
+    "prepare",
+    "reparameterize",
+    "augment",
+    "observe",
+    "d_penalty",
+    "g_penalty",
+    "transform_grads",
+    "project",
+)
+
+
+class ScoreGrad(Protocol):
+    """``score_grad(x)``: per-sample input gradient of the score, [B, *shape]."""
+
+    def __call__(self, x: Tensor, labels: Tensor | None = None, *, create_graph: bool = True) -> Tensor:
+        """The gradient of ``score(x)[i]`` with respect to ``x[i]``; with ``create_graph`` it is differentiable."""
+        ...
+
+
+class Score(Protocol):
+    """``score(x)``: what the discriminator says of x, [B]; differentiable in x and in the parameters."""
+
+    def __call__(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The scores of ``x [B, *shape]``; labels default to those of the batch. Running statistics stay frozen."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """The shapes of a turn, for hook point ``noise``, which sees no data.
+
+    Args:
+        player: whose turn it is, ``d`` or ``g``.
+        size: B.
+        shape: of one sample.
+        latent: dimension of the latents.
+    """
+
+    player: Side
+    size: int
+    shape: tuple[int, ...]
+    latent: int
+    dtype: torch.dtype
+    device: torch.device
+
+    def normal(self, rng: Generator, *shape: int) -> Tensor:
+        """Standard normal numbers of ``shape`` (default [B, *sample shape]) on the batch's device."""
+        import torch
+
+        size = shape or (self.size, *self.shape)
+        return torch.randn(size, generator=rng, dtype=self.dtype).to(self.device, non_blocking=True)
+
+    def uniform(self, rng: Generator, *shape: int) -> Tensor:
+        """Numbers uniform on [0, 1) of ``shape`` (default [B, *sample shape]) on the batch's device."""
+        import torch
+
+        size = shape or (self.size, *self.shape)
+        return torch.rand(size, generator=rng, dtype=self.dtype).to(self.device, non_blocking=True)
+
+    def per_sample(self, rng: Generator) -> Tensor:
+        """One uniform number a sample, [B, 1, ...]: it broadcasts over a sample, not over the batch."""
+        return self.uniform(rng, self.size, *(1 for _ in self.shape))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DStep:
+    """What a regularizer sees in the discriminator's turn.
+
+    ``real`` and ``fake`` [B, *shape] are what D saw (after augmentation), without history; ``real_scores`` and
+    ``fake_scores`` [B] keep theirs. ``score_grad(real)`` and ``score_grad(fake)`` reuse those forward passes.
+    ``noise`` and ``state`` are this regularizer's own; ``step []`` counts finished steps.
+    """
+
+    real: Tensor
+    fake: Tensor
+    labels: Tensor | None
+    real_scores: Tensor
+    fake_scores: Tensor
+    latents: Tensor
+    noise: Slots
+    state: Slots
+    step: Tensor
+    score: Score
+    score_grad: ScoreGrad
+    generate: Generate
+
+
+class Generate(Protocol):
+    """``generate(z)``: the generator's samples [B, *shape]; differentiable in z and, in its own turn, in its parameters."""
+
+    def __call__(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The samples of latents ``z [B, latent]``; labels default to those of the batch."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class GStep:
+    """What a regularizer sees in the generator's turn.
+
+    ``fake`` [B, *shape] is G's output before augmentation, with history; ``real`` is the batch as loaded;
+    ``real_scores`` are given only if the loss is paired.
+    """
+
+    real: Tensor
+    fake: Tensor
+    labels: Tensor | None
+    latents: Tensor
+    real_scores: Tensor | None
+    fake_scores: Tensor
+    noise: Slots
+    state: Slots
+    step: Tensor
+    score: Score
+    score_grad: ScoreGrad
+    generate: Generate
+
+
+class Regularizer(Component, role="regularizer"):
+    """Whatever is added to a loss, wrapped around a network or done to gradients: any subset of ten hook points.
+
+    Pure functions of tensors, for one seed: no ``.item()``, no branch on a tensor, no write to ``self``, no
+    global generator. Only ``prepare`` and ``observe`` write state. In a stack, parameter hook points fold in the
+    order of the list and penalties add.
+    """
+
+    every: int = field(1, ge=1, doc="lazy interval: applied when step % every == 0, penalties scaled by `every`")
+    on: On = "d"
+    """The network that init, prepare, reparameterize, observe, transform_grads and project act on."""
+
+    @classmethod
+    def uses(cls, hook: str) -> bool:
+        """Whether this class overrides the hook point ``hook``."""
+        return getattr(cls, hook) is not getattr(Regularizer, hook)
+
+    @classmethod
+    def hook_points(cls) -> tuple[str, ...]:
+        """The hook points this class overrides, in the order in which a step reaches them."""
+        return tuple(h for h in HOOK_POINTS if cls.uses(h))
+
+    def acts_on(self, player: Side) -> bool:
+        """Whether the parameter hook points act on ``player``."""
+        return self.on in {player, "both"}
+
+    def init(self, params: Params) -> Slots:
+        """The first state, from the parameters of the network it acts on."""
+        del params
+        return {}
+
+    def noise(self, batch: Batch, rng: Generator) -> Slots:
+        """All randomness of one turn, drawn on the host from this regularizer's own stream."""
+        del batch, rng
+        return {}
+
+    def prepare(self, params: Params, state: Slots) -> Slots:
+        """The state before the forward pass of that network's own turn (power iteration)."""
+        del params
+        return state
+
+    def reparameterize(self, params: Params, state: Slots) -> Params:
+        """The parameters that the network is called with, as a differentiable function of the trained ones."""
+        del state
+        return params
+
+    def augment(self, x: Tensor, side: Literal["real", "fake"], noise: Slots, state: Slots) -> Tensor:
+        """What D sees instead of ``x [B, *shape]``, in both turns; differentiable in x."""
+        del side, noise, state
+        return x
+
+    def observe(self, at: DStep | GStep, state: Slots) -> Slots:
+        """The state after the forward pass of that network's own turn (running means); no gradient flows."""
+        del at
+        return state
+
+    def d_penalty(self, at: DStep) -> Tensor:
+        """A term [] of the discriminator's loss."""
+        raise NotImplementedError
+
+    def g_penalty(self, at: GStep) -> Tensor:
+        """A term [] of the generator's loss."""
+        raise NotImplementedError
+
+    def transform_grads(self, grads: Params, params: Params, state: Slots) -> Params:
+        """The gradients that the optimizer gets."""
+        del params, state
+        return grads
+
+    def project(self, params: Params, state: Slots) -> Params:
+        """The parameters after the optimizer's update."""
+        del state
+        return params

@@ -1,0 +1,82 @@
+"""What a sample looks like (SampleSpec) and a batch of them (Samples)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Modes:
+    """The modes of a mixture of isotropic Gaussians of equal weight: what makes 'a mode was found' a statement.
+
+    Args:
+        centres: K points, each of the dimension of the data.
+        std: the standard deviation of every mode.
+    """
+
+    centres: tuple[tuple[float, ...], ...]
+    std: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleSpec:
+    """Shape and range of one sample, known without loading data.
+
+    Args:
+        shape: of one sample: ``(d,)`` for vectors, ``(channels, height, width)`` for images.
+        classes: number of classes; 0 means unlabelled.
+        low: the least value, or -inf where the data is unbounded (then generators end without a tanh).
+        high: the greatest value.
+        modes: the true modes, where the data is a known mixture.
+    """
+
+    shape: tuple[int, ...]
+    classes: int = 0
+    low: float = -math.inf
+    high: float = math.inf
+    modes: Modes | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of values in one sample."""
+        return math.prod(self.shape)
+
+    @property
+    def is_image(self) -> bool:
+        """Whether a sample is (channels, height, width)."""
+        return len(self.shape) == 3
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the values have a finite range."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Samples ``x [n, *shape]`` and their labels ``y [n]`` (int64), or None where there are none."""
+
+    x: Tensor
+    y: Tensor | None = None
+
+    def __len__(self) -> int:
+        """The number of samples."""
+        return int(self.x.shape[0])
+
+    def take(self, index: Tensor) -> Samples:
+        """The samples at ``index [m]``."""
+        return Samples(self.x[index], None if self.y is None else self.y[index])
+
+
+@runtime_checkable
+class Sampler(Protocol):
+    """An endless source of samples, for data that is a distribution rather than a set."""
+
+    def sample(self, n: int, rng: Generator) -> Samples:
+        """``n`` fresh samples drawn with ``rng`` and no other randomness."""
+        ...

@@ -1,0 +1,370 @@
+"""One seed's objectives as pure functions of its state; no technique is known here by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from ganbench.errors import ContractError
+from ganbench.loss import Loss
+from ganbench.networks import Network
+from ganbench.optimizer import Optimizer
+from ganbench.regularizer import DStep, GStep, Regularizer
+from ganbench.state import Params, Player, Side, Slots, State, Turn
+
+Aux = TypeVar("Aux")
+AllSlots = tuple[dict[str, Slots], ...]
+Gradient = Callable[[bool], Tensor]
+"""``gradient(create_graph)``: the input gradient of a forward pass that was made already."""
+
+
+class Derivatives(Protocol):
+    """How gradients are taken: by autograd for one seed, by function transforms where seeds are stacked."""
+
+    def gradients(self, objective: Callable[[Params], tuple[Tensor, Aux]], params: Params) -> tuple[Params, Aux]:
+        """The gradient of ``objective(params)[0]``, and what else it returned."""
+        ...
+
+    def scored(
+        self, score: Callable[[Tensor], tuple[Tensor, Params]], x: Tensor
+    ) -> tuple[Tensor, Tensor, Params, Gradient]:
+        """``x`` as the forward pass took it, its scores, the buffers after, and the input gradient of that pass."""
+        ...
+
+    def input_gradient(self, score: Callable[[Tensor], Tensor], x: Tensor, *, create_graph: bool) -> Tensor:
+        """The gradient of ``score(x).sum()`` with respect to ``x``."""
+        ...
+
+
+class Autograd:
+    """Plain autograd, for one seed: the reference."""
+
+    def gradients(self, objective: Callable[[Params], tuple[Tensor, Aux]], params: Params) -> tuple[Params, Aux]:
+        leaves = {name: p.detach().requires_grad_() for name, p in params.items()}
+        value, aux = objective(leaves)
+        if not value.requires_grad:  # nothing in the objective depends on these parameters
+            return {name: torch.zeros_like(p) for name, p in params.items()}, aux
+        grads = torch.autograd.grad(value, list(leaves.values()), materialize_grads=True)
+        return dict(zip(params, grads, strict=True)), aux
+
+    def scored(
+        self, score: Callable[[Tensor], tuple[Tensor, Params]], x: Tensor
+    ) -> tuple[Tensor, Tensor, Params, Gradient]:
+        x = x.detach().requires_grad_()
+        scores, buffers = score(x)
+        return x, scores, buffers, lambda create_graph: _gradient(scores, x, create_graph=create_graph, retain=True)
+
+    def input_gradient(self, score: Callable[[Tensor], Tensor], x: Tensor, *, create_graph: bool) -> Tensor:
+        x = x if x.requires_grad else x.detach().requires_grad_()
+        return _gradient(score(x), x, create_graph=create_graph, retain=create_graph)
+
+
+def _gradient(scores: Tensor, x: Tensor, *, create_graph: bool, retain: bool) -> Tensor:
+    if not scores.requires_grad:  # a discriminator that ignores its input
+        return torch.zeros_like(x)
+    (gradient,) = torch.autograd.grad(
+        scores.sum(), x, create_graph=create_graph, retain_graph=retain, materialize_grads=True
+    )
+    return gradient
+
+
+class Critic:
+    """The discriminator under one set of parameters, remembering the forward passes that the objective made.
+
+    ``score`` and ``score_grad`` are what regularizers get. Passes of the objective go through :meth:`main`: they
+    alone write running statistics, and their input gradients are had without another forward pass.
+    """
+
+    def __init__(self, game: Game, params: Params, buffers: Params, labels: Tensor | None) -> None:
+        self.game, self.params, self.frozen, self.labels = game, params, buffers, labels
+        self.buffers = buffers
+        self._made: list[tuple[Tensor, Gradient]] = []
+
+    def main(self, x: Tensor, *, remember: bool) -> tuple[Tensor, Tensor]:
+        """``x`` as it was scored, and its scores; with ``remember``, its input gradient can be asked for later."""
+        if not remember:
+            scores, self.buffers = self._call(x, self.buffers, self.labels)
+            return x, scores
+        x, scores, self.buffers, gradient = self.game.derivatives.scored(
+            lambda seen: self._call(seen, self.buffers, self.labels), x
+        )
+        self._made.append((x, gradient))
+        return x, scores
+
+    def score(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self._call(x, self.frozen, self.labels if labels is None else labels)[0]
+
+    def score_grad(self, x: Tensor, labels: Tensor | None = None, *, create_graph: bool = True) -> Tensor:
+        if labels is None:
+            for made, gradient in self._made:
+                if made is x:
+                    return gradient(create_graph)
+        return self.game.derivatives.input_gradient(
+            lambda seen: self.score(seen, labels), x, create_graph=create_graph
+        )
+
+    def _call(self, x: Tensor, buffers: Params, labels: Tensor | None) -> tuple[Tensor, Params]:
+        scores, written = self.game.discriminator(self.params, buffers, x, labels)
+        dims = 2 if self.game.loss.output == "embedding" else 1
+        if scores.dim() != dims or scores.shape[0] != x.shape[0]:
+            wanted = f"[{x.shape[0]}]" if dims == 1 else f"[{x.shape[0]}, d]"
+            raise ContractError(
+                f"the discriminator returned scores of shape {list(scores.shape)}, expected {wanted}",
+                hint="end forward() with .squeeze(1)" if tuple(scores.shape[1:]) == (1,) else "",
+            )
+        return scores, written
+
+
+@dataclass(frozen=True, kw_only=True)
+class Game:
+    """Both players' objectives for one seed, with the regularizers that are active in this kind of step.
+
+    Args:
+        active: for each regularizer, whether ``step % every == 0``; the host decides, so no tensor is asked.
+        ema_decay: weight of the past in the generator's running average; at step t it is
+            ``min(ema_decay, (1 + t) / (10 + t))``, so that the first steps do not linger.
+    """
+
+    generator: Network
+    discriminator: Network
+    loss: Loss
+    regularizers: Sequence[Regularizer]
+    active: Sequence[bool]
+    optimizer: Optimizer
+    ema_decay: float
+    derivatives: Derivatives
+
+    def d_grads(self, state: State, turn: Turn) -> tuple[Params, State]:
+        """Gradients of ``d_loss(D(x), D(G(z))) + sum of every * d_penalty``, and the state after the turn."""
+        with torch.no_grad():
+            slots = self._prepare("d", state)
+            g_params = self._effective("g", state.g.params, slots)
+            raw, g_buffers = self.generator(g_params, state.g.buffers, turn.latents, turn.labels)
+            self._check_samples(raw, turn.real)
+            seen_real = self._augment(turn.real, "real", turn, slots)
+            seen_fake = self._augment(raw, "fake", turn, slots)
+
+        def generate(z: Tensor, labels: Tensor | None = None) -> Tensor:
+            return self.generator(g_params, state.g.buffers, z, turn.labels if labels is None else labels)[0]
+
+        def objective(params: Params) -> tuple[Tensor, tuple[Params, AllSlots, dict[str, Tensor]]]:
+            critic = Critic(self, self._effective("d", params, slots), state.d.buffers, turn.labels)
+            remember = any(True for _ in self._with("d_penalty"))
+            real, real_scores = critic.main(seen_real, remember=remember)
+            fake, fake_scores = critic.main(seen_fake, remember=remember)
+            loss = total = self.loss.d_loss(real_scores, fake_scores)
+            logs = {
+                "d_loss": loss.detach(),
+                "d_real": real_scores.detach().mean(),
+                "d_fake": fake_scores.detach().mean(),
+            }
+
+            def at(i: int) -> DStep:
+                return DStep(
+                    real=real,
+                    fake=fake,
+                    labels=turn.labels,
+                    real_scores=real_scores,
+                    fake_scores=fake_scores,
+                    latents=turn.latents,
+                    noise=turn.noise[i],
+                    state=self._own(i, "d", slots),
+                    step=state.step,
+                    score=critic.score,
+                    score_grad=critic.score_grad,
+                    generate=generate,
+                )
+
+            for i, regularizer in self._with("d_penalty"):
+                penalty = _scalar(regularizer.d_penalty(at(i)), regularizer, "d_penalty")
+                total = total + regularizer.every * penalty
+                logs[f"d_penalty-{i}"] = penalty.detach()
+            return total, (critic.buffers, self._observe("d", at, slots), logs)
+
+        grads, (d_buffers, slots, logs) = self.derivatives.gradients(objective, state.d.params)
+        after = state._replace(
+            g=state.g._replace(buffers=g_buffers),
+            d=state.d._replace(buffers=d_buffers),
+            regularizers=slots,
+            logs=state.logs | logs,
+        )
+        return self._transform("d", grads, after), after
+
+    def g_grads(self, state: State, turn: Turn) -> tuple[Params, State]:
+        """Gradients of ``g_loss(D(G(z)), D(x)) + sum of every * g_penalty``, and the state after the turn."""
+        with torch.no_grad():
+            slots = self._prepare("g", state)
+            critic = Critic(self, self._effective("d", state.d.params, slots), state.d.buffers, turn.labels)
+            paired = self.loss.paired
+            real_scores = critic.score(self._augment(turn.real, "real", turn, slots)) if paired else None
+
+        def objective(params: Params) -> tuple[Tensor, tuple[Params, AllSlots, dict[str, Tensor]]]:
+            g_params = self._effective("g", params, slots)
+            fake, g_buffers = self.generator(g_params, state.g.buffers, turn.latents, turn.labels)
+            fake_scores = critic.score(self._augment(fake, "fake", turn, slots))
+            loss = total = self.loss.g_loss(fake_scores, real_scores)
+            logs = {"g_loss": loss.detach()}
+
+            def generate(z: Tensor, labels: Tensor | None = None) -> Tensor:
+                return self.generator(g_params, state.g.buffers, z, turn.labels if labels is None else labels)[0]
+
+            def at(i: int) -> GStep:
+                return GStep(
+                    real=turn.real,
+                    fake=fake,
+                    labels=turn.labels,
+                    latents=turn.latents,
+                    real_scores=real_scores,
+                    fake_scores=fake_scores,
+                    noise=turn.noise[i],
+                    state=self._own(i, "g", slots),
+                    step=state.step,
+                    score=critic.score,
+                    score_grad=critic.score_grad,
+                    generate=generate,
+                )
+
+            for i, regularizer in self._with("g_penalty"):
+                penalty = _scalar(regularizer.g_penalty(at(i)), regularizer, "g_penalty")
+                total = total + regularizer.every * penalty
+                logs[f"g_penalty-{i}"] = penalty.detach()
+            return total, (g_buffers, self._observe("g", at, slots), logs)
+
+        grads, (g_buffers, slots, logs) = self.derivatives.gradients(objective, state.g.params)
+        after = state._replace(
+            g=state.g._replace(buffers=g_buffers), regularizers=slots, logs=state.logs | logs
+        )
+        return self._transform("g", grads, after), after
+
+    @torch.no_grad()
+    def apply_d(self, state: State, grads: Params) -> State:
+        """The state after the optimizer moved the discriminator and ``project`` was applied."""
+        return state._replace(d=self._move("d", state.d, grads, state))
+
+    @torch.no_grad()
+    def apply_g(self, state: State, grads: Params) -> State:
+        """The state after the optimizer moved the generator and ``project`` was applied."""
+        return state._replace(g=self._move("g", state.g, grads, state))
+
+    @torch.no_grad()
+    def finish(self, state: State) -> State:
+        """The state after a whole step: the generator's average follows, the step is counted."""
+        t = state.step.to(torch.float64)
+        weight = 1 - torch.clamp((1 + t) / (10 + t), max=self.ema_decay)
+        names = list(state.g.params)
+        old, new = [state.ema[n] for n in names], list(state.g.params.values())
+        moved = torch._foreach_add(old, torch._foreach_mul(torch._foreach_sub(new, old), weight))  # noqa: SLF001 # the only public door to them is the optimizers'
+        return state._replace(
+            ema={**dict(zip(names, moved, strict=True)), **state.g.buffers}, step=state.step + 1
+        )
+
+    # -- folding the regularizers ------------------------------------------------------------------------------
+
+    def _with(self, hook: str) -> Iterator[tuple[int, Regularizer]]:
+        """The active regularizers that use a hook point, with their positions."""
+        return (
+            (i, r)
+            for i, (r, active) in enumerate(zip(self.regularizers, self.active, strict=True))
+            if active and r.uses(hook)
+        )
+
+    def _own(self, i: int, player: Side, slots: AllSlots) -> Slots:
+        """The state of the i-th regularizer in ``player``'s turn: one for each network it acts on."""
+        on = self.regularizers[i].on
+        return slots[i][player if on == "both" else on]
+
+    def _prepare(self, player: Side, state: State) -> AllSlots:
+        slots = state.regularizers
+        params = getattr(state, player).params
+        for i, r in self._with("prepare"):
+            if r.acts_on(player):
+                slots = _put(slots, i, player, r.prepare(params, slots[i][player]))
+        return slots
+
+    def _effective(self, player: Side, params: Params, slots: AllSlots) -> Params:
+        """The parameters the network is called with. Not lazy: a network is the same function in every step."""
+        for i, r in enumerate(self.regularizers):
+            if r.acts_on(player) and r.uses("reparameterize"):
+                params = r.reparameterize(params, slots[i][player])
+        return params
+
+    def _augment(self, x: Tensor, side: Literal["real", "fake"], turn: Turn, slots: AllSlots) -> Tensor:
+        for i, r in self._with("augment"):
+            x = r.augment(x, side, turn.noise[i], self._own(i, "d", slots))
+        return x
+
+    @torch.no_grad()
+    def _observe(self, player: Side, at: Callable[[int], Any], slots: AllSlots) -> AllSlots:
+        for i, r in self._with("observe"):
+            if r.acts_on(player):
+                slots = _put(slots, i, player, r.observe(at(i), slots[i][player]))
+        return slots
+
+    @torch.no_grad()
+    def _transform(self, player: Side, grads: Params, state: State) -> Params:
+        params = getattr(state, player).params
+        for i, r in self._with("transform_grads"):
+            if r.acts_on(player):
+                grads = r.transform_grads(grads, params, state.regularizers[i][player])
+        return grads
+
+    def _move(self, player: Side, net: Player, grads: Params, state: State) -> Player:
+        params, optimizer = self.optimizer.update(net.params, grads, net.optimizer, self.optimizer.rate(player))
+        for i, r in self._with("project"):
+            if r.acts_on(player):
+                params = r.project(params, state.regularizers[i][player])
+        return net._replace(params=params, optimizer=optimizer)
+
+    @staticmethod
+    def _check_samples(fake: Tensor, real: Tensor) -> None:
+        if fake.shape != real.shape:
+            raise ContractError(
+                f"the generator returned samples of shape {list(fake.shape)}, expected {list(real.shape)}"
+            )
+
+
+def initial_state(
+    generator: Network, discriminator: Network, regularizers: Sequence[Regularizer], optimizer: Optimizer
+) -> State:
+    """The state before the first step, from freshly built networks."""
+    device = next(iter(generator.params.values())).device
+    players = {
+        "g": Player(generator.params, generator.buffers, optimizer.init(generator.params)),
+        "d": Player(discriminator.params, discriminator.buffers, optimizer.init(discriminator.params)),
+    }
+    return State(
+        g=players["g"],
+        d=players["d"],
+        ema={name: p.clone() for name, p in (generator.params | generator.buffers).items()},
+        regularizers=tuple(
+            {player: r.init(net.params) for player, net in players.items() if r.acts_on(player)}  # type: ignore[arg-type] # the keys are "g" and "d"
+            for r in regularizers
+        ),
+        step=torch.zeros((), dtype=torch.int64, device=device),
+        logs={},
+    )
+
+
+def effective_generator(params: Params, regularizers: Sequence[Regularizer], slots: AllSlots) -> Params:
+    """The parameters that the generator is sampled with, reparameterized as in training."""
+    for r, own in zip(regularizers, slots, strict=True):
+        if r.acts_on("g") and r.uses("reparameterize"):
+            params = r.reparameterize(params, own["g"])
+    return params
+
+
+def _put(slots: AllSlots, i: int, player: Side, new: Slots) -> AllSlots:
+    return (*slots[:i], {**slots[i], player: new}, *slots[i + 1 :])
+
+
+def _scalar(value: Tensor, regularizer: Regularizer, hook: str) -> Tensor:
+    if value.dim() != 0:
+        raise ContractError(
+            f"{regularizer.name}.{hook} returned a tensor of shape {list(value.shape)}, expected a single number []",
+            hint="average it over the batch with .mean()",
+        )
+    return value
