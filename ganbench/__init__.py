@@ -1,0 +1,65 @@
+"""ganbench: train every combination of a grid of GANs with paired seeds, and tabulate what helped.
+
+Everything a plugin needs is a name of this package. Names load on first use, so that ``ganbench --help`` and
+``ganbench table`` never import torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ganbench.api import available, create, measure, run
+    from ganbench.component import Component, field
+    from ganbench.dataset import Dataset, cache_dir
+    from ganbench.errors import ConfigError, ContractError, GanbenchError
+    from ganbench.hookspecs import hookimpl
+    from ganbench.loss import Loss
+    from ganbench.metric import Extractor, Features, Measure, Metric
+    from ganbench.networks import Discriminator, Generator
+    from ganbench.optimizer import Optimizer
+    from ganbench.regularizer import Batch, DStep, GStep, Regularizer
+    from ganbench.results import Results, load
+    from ganbench.samples import Modes, Sampler, Samples, SampleSpec
+    from ganbench.seeding import global_stream, stream
+    from ganbench.state import Params, Slots, State, Turn, Turns
+    from ganbench.update import Game, Update
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "api": ("available", "create", "measure", "run"),
+    "component": ("Component", "field"),
+    "dataset": ("Dataset", "cache_dir"),
+    "errors": ("ConfigError", "ContractError", "GanbenchError"),
+    "hookspecs": ("hookimpl",),
+    "loss": ("Loss",),
+    "metric": ("Extractor", "Features", "Measure", "Metric"),
+    "networks": ("Discriminator", "Generator"),
+    "optimizer": ("Optimizer",),
+    "regularizer": ("Batch", "DStep", "GStep", "Regularizer"),
+    "results": ("Results", "load"),
+    "samples": ("Modes", "Sampler", "Samples", "SampleSpec"),
+    "seeding": ("global_stream", "stream"),
+    "state": ("Params", "Slots", "State", "Turn", "Turns"),
+    "update": ("Game", "Update"),
+}
+_MODULE = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = [  # noqa: PLE0604 # the names are the keys above; a test holds them to the imports for type checkers
+    "__version__",
+    *_MODULE,
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE:
+        raise AttributeError(f"module 'ganbench' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"ganbench.{_MODULE[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
