@@ -1,0 +1,108 @@
+"""Virtual adversarial training of the discriminator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch.nn import functional as F  # noqa: N812 # torch's own name for it
+
+from ganbench import Batch, Component, DStep, Regularizer, field, hookimpl
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from ganbench import Cell, Slots
+
+
+class VAT(Regularizer, name="vat", source="https://arxiv.org/abs/1704.03976"):
+    """alpha E KL(p(x) || p(x + r)), p = Bernoulli(sigmoid(D)), at the r of length epsilon that changes p the most.
+
+    p(x) and r are constants to the gradient. E is over the samples of ``inputs`` together: with ``both`` it is the
+    mean of the means over real and fake x.
+
+    The direction of r comes from d ~ N(0, I). Mode ``power`` is the paper's: ``iterations`` times, d becomes the
+    direction of the gradient of KL(p(x) || p(x + xi d)) in d. Mode ``exact`` uses that a discriminator with one
+    score has its only such direction in grad_x D(x): one gradient, no xi. Both keep the sign that the random start
+    had, and both keep the start where the gradient is zero. One iteration is enough for one score; the modes
+    differ by O(xi). xi counts in units of the input: the paper's 1e-6 loses the direction to rounding on logits.
+    """
+
+    alpha: float = field(1.0, ge=0.0, doc="coefficient")
+    epsilon: float = field(2.0, ge=0.0, doc="length of r for one sample, in units of the input")
+    xi: float = field(0.1, gt=0.0, doc="length of the step by which mode 'power' probes the divergence")
+    iterations: int = field(1, ge=1, doc="power iterations in mode 'power'")
+    mode: Literal["power", "exact"] = "power"
+    inputs: Literal["real", "fake", "both"] = "both"
+
+    def noise(self, batch: Batch, rng: Generator) -> Slots:
+        return {"real": batch.normal(rng), "fake": batch.normal(rng)}
+
+    def d_penalty(self, at: DStep) -> Tensor:
+        terms = []
+        if self.inputs != "fake":
+            terms.append(self._divergence(at, at.real, at.real_scores.detach(), at.noise["real"]))
+        if self.inputs != "real":
+            terms.append(self._divergence(at, at.fake, at.fake_scores.detach(), at.noise["fake"]))
+        return self.alpha * sum(terms[1:], terms[0]) / len(terms)
+
+    def mismatch(self, cell: Cell) -> str | None:
+        if cell.loss.output != "scores":
+            return f"{self.name} reads scores as logits, and {cell.loss.name} asks for {cell.loss.output}"
+        if getattr(cell.discriminator, "norm", None) == "batch":
+            return f"{self.name} moves samples one by one, and batch normalisation in the discriminator mixes them"
+        return None
+
+    def _divergence(self, at: DStep, x: Tensor, logits: Tensor, start: Tensor) -> Tensor:
+        """E KL(p(x) || p(x + r)) [] at ``x [B, *shape]`` with its constant ``logits [B]``."""
+        d = unit(start, start)
+        d = self._exact(at, x, d) if self.mode == "exact" else self._power(at, x, logits, d)
+        moved = at.score(x + self.epsilon * d)
+        return bernoulli_divergence(logits, moved).mean()
+
+    def _power(self, at: DStep, x: Tensor, logits: Tensor, d: Tensor) -> Tensor:
+        # grad_d KL = xi (p(x + xi d) - p(x)) grad D(x + xi d). The first factor is one number a sample, which the
+        # normalisation reduces to its sign; that of the logits' difference is the same, and not lost to rounding
+        # where the sigmoid saturates.
+        for _ in range(self.iterations):
+            probe = (x + self.xi * d).detach()
+            gradient = at.score_grad(probe, create_graph=False)
+            with torch.no_grad():
+                rise = at.score(probe) - logits
+            d = unit(along(rise.sign(), gradient), d)
+        return d
+
+    def _exact(self, at: DStep, x: Tensor, d: Tensor) -> Tensor:
+        gradient = unit(at.score_grad(x, create_graph=False).detach(), torch.zeros_like(d))
+        return unit(along((gradient * d).flatten(1).sum(1).sign(), gradient), d)
+
+
+def bernoulli_divergence(p: Tensor, q: Tensor) -> Tensor:
+    """KL(Bernoulli(sigmoid(p)) || Bernoulli(sigmoid(q))) [B] of logits ``p [B]`` and ``q [B]``, without overflow."""
+    # log sigmoid(t) = -sp(-t); linear beyond 40, where the difference is below rounding
+    s = torch.sigmoid(p)
+    yes = F.softplus(-q, threshold=40) - F.softplus(-p, threshold=40)
+    no = F.softplus(q, threshold=40) - F.softplus(p, threshold=40)
+    return s * yes + torch.sigmoid(-p) * no
+
+
+def unit(v: Tensor, otherwise: Tensor) -> Tensor:
+    """``v [B, *shape]`` with norm 1 for each sample, and ``otherwise`` for samples where it is zero."""
+    largest = along(v.abs().flatten(1).amax(1), torch.ones_like(v))
+    nonzero = largest > 0
+    # by the largest entry first: the squares of a gradient below 1e-23 are zero in float32
+    scaled = v / torch.where(nonzero, largest, 1.0)
+    norm = along(scaled.square().flatten(1).sum(1).sqrt(), torch.ones_like(v))
+    return torch.where(nonzero, scaled / torch.where(nonzero, norm, 1.0), otherwise)
+
+
+def along(factor: Tensor, v: Tensor) -> Tensor:
+    """``v [B, *shape]`` times one ``factor [B]`` for each sample."""
+    return factor.reshape(-1, *(1 for _ in v.shape[1:])) * v
+
+
+@hookimpl
+def ganbench_components() -> Iterable[type[Component]]:
+    """Virtual adversarial training."""
+    return [VAT]
