@@ -1,0 +1,122 @@
+"""Optimizers: torch.optim's rules as functions from slots to slots, elementwise, so that stacked seeds share a call."""
+# ruff: noqa: SLF001 # torch._foreach_* are the functions that torch.optim itself fuses its loops with
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import torch
+
+from ganbench import Component, Optimizer, field, hookimpl
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ganbench import Params
+
+COUNT = "steps"  # the name of a single tensor in its dictionary
+
+
+class Adam(Optimizer, name="adam", source="https://arxiv.org/abs/1412.6980"):
+    """p <- p - lr m^ / (sqrt(v^) + eps); m <- beta1 m + (1 - beta1) g, v <- beta2 v + (1 - beta2) g^2.
+
+    m^ = m / (1 - beta1^t) and v^ = v / (1 - beta2^t) at the t-th update. beta1 = 0.5 is DCGAN's
+    (https://arxiv.org/abs/1511.06434); the other defaults are the paper's.
+    """
+
+    beta1: float = field(0.5, ge=0.0, lt=1.0, doc="weight of the past in the mean of the gradients")
+    beta2: float = field(0.999, ge=0.0, lt=1.0, doc="weight of the past in the mean of their squares")
+    eps: float = field(1e-8, ge=0.0, doc="added to the root")
+
+    def init(self, params: Params) -> dict[str, Params]:
+        return {"step": count(params), "m": zeros(params), "v": zeros(params)}
+
+    def update(
+        self, params: Params, grads: Params, slots: dict[str, Params], lr: float
+    ) -> tuple[Params, dict[str, Params]]:
+        g = ordered(params, grads)
+        t = slots["step"][COUNT] + 1
+        m = torch._foreach_lerp(ordered(params, slots["m"]), g, 1 - self.beta1)
+        v = torch._foreach_mul(ordered(params, slots["v"]), self.beta2)
+        torch._foreach_addcmul_(v, g, g, value=1 - self.beta2)
+        # denominator = -(sqrt(v^) + eps) (1 - beta1^t) / lr, so that one division ends it
+        denominator = torch._foreach_sqrt(v)
+        torch._foreach_div_(denominator, (1 - self.beta2**t).sqrt())
+        torch._foreach_add_(denominator, self.eps)
+        torch._foreach_div_(denominator, -lr / (1 - self.beta1**t))
+        moved = torch._foreach_addcdiv(list(params.values()), m, denominator)
+        return named(params, moved), {"step": {COUNT: t}, "m": named(params, m), "v": named(params, v)}
+
+
+class SGD(
+    Optimizer, name="sgd", source="https://docs.pytorch.org/docs/stable/generated/torch.optim.SGD.html"
+):
+    """p <- p - lr b; b <- momentum b + g, from b = 0."""
+
+    momentum: float = field(
+        0.0, gt=-1.0, lt=1.0, doc="weight of the past; negative values damp a game's rotation"
+    )
+
+    def init(self, params: Params) -> dict[str, Params]:
+        return {"b": zeros(params)} if self.momentum else {}
+
+    def update(
+        self, params: Params, grads: Params, slots: dict[str, Params], lr: float
+    ) -> tuple[Params, dict[str, Params]]:
+        g, old = ordered(params, grads), list(params.values())
+        if not self.momentum:
+            return named(params, torch._foreach_add(old, g, alpha=-lr)), slots
+        b = torch._foreach_mul(ordered(params, slots["b"]), self.momentum)
+        torch._foreach_add_(b, g)
+        return named(params, torch._foreach_add(old, b, alpha=-lr)), {"b": named(params, b)}
+
+
+class RMSprop(
+    Optimizer, name="rmsprop", source="https://www.cs.toronto.edu/~hinton/coursera/lecture6/lec6.pdf"
+):
+    """p <- p - lr g / (sqrt(v) + eps); v <- alpha v + (1 - alpha) g^2, from v = 0 and without bias correction."""
+
+    alpha: float = field(0.99, ge=0.0, lt=1.0, doc="weight of the past in the mean of the squared gradients")
+    eps: float = field(1e-8, ge=0.0, doc="added to the root")
+
+    def init(self, params: Params) -> dict[str, Params]:
+        return {"v": zeros(params)}
+
+    def update(
+        self, params: Params, grads: Params, slots: dict[str, Params], lr: float
+    ) -> tuple[Params, dict[str, Params]]:
+        g = ordered(params, grads)
+        v = torch._foreach_mul(ordered(params, slots["v"]), self.alpha)
+        torch._foreach_addcmul_(v, g, g, value=1 - self.alpha)
+        denominator = torch._foreach_sqrt(v)
+        torch._foreach_add_(denominator, self.eps)
+        moved = torch._foreach_addcdiv(list(params.values()), g, denominator, value=-lr)
+        return named(params, moved), {"v": named(params, v)}
+
+
+def count(params: Params) -> Params:
+    """The number of updates, 0: a tensor, so that a compiled step does not see a new constant each time."""
+    device = next(iter(params.values())).device
+    return {COUNT: torch.zeros((), dtype=torch.float64, device=device)}
+
+
+def zeros(params: Params) -> Params:
+    """A zero for every parameter."""
+    return {name: torch.zeros_like(p) for name, p in params.items()}
+
+
+def ordered(params: Params, values: Params) -> list[Tensor]:
+    """``values`` in the order of ``params``."""
+    return [values[name] for name in params]
+
+
+def named(params: Params, values: Iterable[Tensor]) -> Params:
+    """``values``, in the order of ``params``, under their names."""
+    return dict(zip(params, values, strict=True))
+
+
+@hookimpl
+def ganbench_components() -> Iterable[type[Component]]:
+    """Every optimizer of this module."""
+    return [Adam, SGD, RMSprop]
