@@ -1,0 +1,1 @@
+"""The first-party components: they enter by the same door as everybody else's."""
