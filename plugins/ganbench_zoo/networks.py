@@ -1,0 +1,210 @@
+"""Networks for vectors: the two of the Dirac-GAN, and fully connected ones for data of any shape."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from ganbench import Component, ConfigError, ContractError, Discriminator, Generator, SampleSpec, field, hookimpl
+
+if TYPE_CHECKING:
+    from ganbench.grid import Cell
+
+DIRAC_SOURCE = "https://arxiv.org/abs/1801.04406"
+MLP_SOURCE = "https://arxiv.org/abs/1611.02163"
+
+
+class Point(nn.Module):
+    """``G(z) = theta`` for every z: [B, latent] -> [B, 1]."""
+
+    def __init__(self, start: float) -> None:
+        super().__init__()
+        self.theta = nn.Parameter(torch.tensor([start]))
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        del y
+        return self.theta.expand(z.shape[0], 1)
+
+
+class Slope(nn.Module):
+    """``D(x) = psi x``, without a bias: [B, 1] -> [B]."""
+
+    def __init__(self, start: float) -> None:
+        super().__init__()
+        self.psi = nn.Parameter(torch.tensor([start]))
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        del y
+        return x[:, 0] * self.psi
+
+
+def _dirac_refusal(name: str, spec: SampleSpec) -> str | None:
+    return None if spec.shape == (1,) else f"{name} is for data on the line, of shape [1], not {list(spec.shape)}"
+
+
+class DiracGenerator(Generator, name="dirac", source=DIRAC_SOURCE):
+    """G(z) = theta for every z: the generator of the Dirac-GAN, with one parameter."""
+
+    latent: int = field(1, ge=1, doc="dimension of the latent z, which is ignored")
+    start: float = field(1.0, doc="initial theta")
+
+    def mismatch(self, cell: Cell) -> str | None:
+        return _dirac_refusal("generator dirac", cell.dataset.spec())
+
+    def build(self, spec: SampleSpec) -> nn.Module:
+        check(_dirac_refusal("generator dirac", spec))
+        return Point(self.start)
+
+
+class DiracDiscriminator(Discriminator, name="dirac", source=DIRAC_SOURCE):
+    """D(x) = psi x, without a bias: the discriminator of the Dirac-GAN, with one parameter."""
+
+    start: float = field(1.0, doc="initial psi")
+
+    def mismatch(self, cell: Cell) -> str | None:
+        return _dirac_refusal("discriminator dirac", cell.dataset.spec())
+
+    def build(self, spec: SampleSpec) -> nn.Module:
+        check(_dirac_refusal("discriminator dirac", spec))
+        return Slope(self.start)
+
+
+class ToRange(nn.Module):
+    """``middle + reach * tanh(x)`` where the data is bounded, else ``x``: the last layer of a generator."""
+
+    def __init__(self, spec: SampleSpec) -> None:
+        super().__init__()
+        self.bounded = spec.bounded
+        self.middle = (spec.high + spec.low) / 2 if spec.bounded else 0.0
+        self.reach = (spec.high - spec.low) / 2 if spec.bounded else 1.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.middle + self.reach * torch.tanh(x) if self.bounded else x
+
+
+def one_hot(y: Tensor | None, classes: int, like: Tensor) -> Tensor:
+    """The labels [B] as rows [B, classes] of zeros and a one, in the type of ``like``.
+
+    Raises:
+        ContractError: a conditional network was called without labels.
+    """
+    if y is None:
+        raise ContractError("a conditional network was called without labels")
+    return (y[:, None] == torch.arange(classes, device=y.device)).to(like.dtype)
+
+
+def check(refusal: str | None) -> None:
+    """Raise the reason why a network does not fit the data, where there is one."""
+    if refusal is not None:
+        raise ConfigError(refusal)
+
+
+def unlabelled(name: str, spec: SampleSpec, conditional: bool) -> str | None:  # noqa: FBT001 # the field, passed on
+    """Why a conditional network refuses data without classes, or None."""
+    return f"{name} is conditional, but the data has no classes" if conditional and not spec.classes else None
+
+
+def perceptron(sizes: list[int], activation: type[nn.Module], gain: float) -> nn.Sequential:
+    """Linear layers of ``sizes`` with an activation between them: orthogonal weights times ``gain``, zero biases."""
+    layers: list[nn.Module] = []
+    for i, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
+        linear = nn.Linear(fan_in, fan_out)
+        nn.init.orthogonal_(linear.weight, gain)
+        nn.init.zeros_(linear.bias)
+        layers += [activation(), linear] if i else [linear]
+    return nn.Sequential(*layers)
+
+
+class Leaky(nn.LeakyReLU):
+    """max(x, 0.2 x)."""
+
+    def __init__(self) -> None:
+        super().__init__(0.2)
+
+
+class PerceptronG(nn.Module):
+    """[B, latent] -> [B, *shape]; a label enters as a one-hot row beside z."""
+
+    def __init__(self, sizes: list[int], spec: SampleSpec, classes: int, gain: float) -> None:
+        super().__init__()
+        self.shape, self.classes = spec.shape, classes
+        self.layers = perceptron(sizes, nn.ReLU, gain)
+        self.to_range = ToRange(spec)
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        if self.classes:
+            z = torch.cat([z, one_hot(y, self.classes, z)], dim=1)
+        x: Tensor = self.to_range(self.layers(z))
+        return x.reshape(z.shape[0], *self.shape)
+
+
+class PerceptronD(nn.Module):
+    """[B, *shape] -> [B]; a label enters as a one-hot row beside x."""
+
+    def __init__(self, sizes: list[int], classes: int, scale: float, gain: float) -> None:
+        super().__init__()
+        self.classes, self.scale = classes, scale
+        self.layers = perceptron(sizes, Leaky, gain)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        x = x.flatten(1) * self.scale
+        if self.classes:
+            x = torch.cat([x, one_hot(y, self.classes, x)], dim=1)
+        scores: Tensor = self.layers(x)[:, 0]
+        return scores
+
+
+class MLPGenerator(Generator, name="mlp", source=MLP_SOURCE):
+    """z -> (linear, ReLU) x depth -> linear -> x, for data of any shape; tanh onto the range of bounded data.
+
+    Parameters: (latent + 1) width + (depth - 1) (width + 1) width + (width + 1) size. Weights start orthogonal
+    times ``gain`` (0.8 as in Metz et al. 2017, appendix), biases at zero.
+    """
+
+    width: int = field(128, ge=1, doc="units in a hidden layer")
+    depth: int = field(2, ge=1, doc="hidden layers")
+    gain: float = field(0.8, gt=0.0, doc="factor of the orthogonal initial weights")
+    conditional: bool = field(default=False, doc="whether the label, one-hot, enters beside z")
+
+    def mismatch(self, cell: Cell) -> str | None:
+        return unlabelled("generator mlp", cell.dataset.spec(), self.conditional)
+
+    def build(self, spec: SampleSpec) -> nn.Module:
+        check(unlabelled("generator mlp", spec, self.conditional))
+        classes = spec.classes if self.conditional else 0
+        sizes = [self.latent + classes, *[self.width] * self.depth, spec.size]
+        return PerceptronG(sizes, spec, classes, self.gain)
+
+
+class MLPDiscriminator(Discriminator, name="mlp", source=MLP_SOURCE):
+    """x -> input_scale x -> (linear, leaky ReLU 0.2) x depth -> linear -> score, for data of any shape.
+
+    Parameters: (size + 1) width + (depth - 1) (width + 1) width + width + 1. Weights start orthogonal times
+    ``gain``, biases at zero. No normalization, so that penalties on the gradient of one sample make sense.
+    """
+
+    width: int = field(128, ge=1, doc="units in a hidden layer")
+    depth: int = field(2, ge=1, doc="hidden layers")
+    gain: float = field(0.8, gt=0.0, doc="factor of the orthogonal initial weights")
+    input_scale: float = field(1.0, gt=0.0, doc="factor on x; 0.25 on ring in Metz et al. 2017")
+    conditional: bool = field(default=False, doc="whether the label, one-hot, enters beside x")
+
+    def mismatch(self, cell: Cell) -> str | None:
+        return unlabelled("discriminator mlp", cell.dataset.spec(), self.conditional)
+
+    def build(self, spec: SampleSpec) -> nn.Module:
+        check(unlabelled("discriminator mlp", spec, self.conditional))
+        classes = spec.classes if self.conditional else 0
+        sizes = [math.prod(spec.shape) + classes, *[self.width] * self.depth, 1]
+        return PerceptronD(sizes, classes, self.input_scale, self.gain)
+
+
+@hookimpl
+def ganbench_components() -> Iterable[type[Component]]:
+    """The networks of this module."""
+    return [DiracGenerator, DiracDiscriminator, MLPGenerator, MLPDiscriminator]

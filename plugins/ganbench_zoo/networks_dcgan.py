@@ -1,0 +1,178 @@
+"""DCGAN: convolutional networks for images of any side from 8 up."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 # torch's own name for it
+
+from ganbench import Component, Discriminator, Generator, SampleSpec, field, hookimpl
+from ganbench_zoo.networks import ToRange, check, one_hot, unlabelled
+
+if TYPE_CHECKING:
+    from ganbench.grid import Cell
+
+SOURCE = "https://arxiv.org/abs/1511.06434"
+LEAST_SIDE = 8
+Norm = Literal["batch", "layer", "none"]
+Size = tuple[int, int]
+
+
+def sizes(height: int, width: int, base: int) -> list[Size]:
+    """(height, width) of every stage, from the image down: halved, rounding down, while a side stays >= base.
+
+    28 -> 14 -> 7 for base 4 becomes [(28, 28), (14, 14), (7, 7)].
+    """
+    chain = [(height, width)]
+    while min(chain[-1]) // 2 >= base:
+        chain.append((chain[-1][0] // 2, chain[-1][1] // 2))
+    return chain
+
+
+def norm_layer(kind: Norm, channels: int) -> nn.Module:
+    """The normalization of ``channels``; ``layer`` is over channels and pixels of one sample."""
+    if kind == "batch":
+        return nn.BatchNorm2d(channels)
+    return nn.GroupNorm(1, channels) if kind == "layer" else nn.Identity()
+
+
+def initialise(module: nn.Module) -> None:
+    """Weights N(0, 0.02), gains of normalizations N(1, 0.02), biases 0, as in the paper and its reference code."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d | nn.Linear | nn.Embedding):
+            nn.init.normal_(part.weight, 0.0, 0.02)
+        elif isinstance(part, nn.BatchNorm2d | nn.GroupNorm):
+            nn.init.normal_(part.weight, 1.0, 0.02)
+        if isinstance(bias := getattr(part, "bias", None), Tensor):
+            nn.init.zeros_(bias)
+
+
+class Decoder(nn.Module):
+    """[B, latent] -> [B, channels, height, width]; a label enters as a one-hot row beside z."""
+
+    def __init__(self, latent: int, width: int, base: int, norm: Norm, spec: SampleSpec, classes: int) -> None:
+        super().__init__()
+        channels, height, length = spec.shape
+        chain = sizes(height, length, base)[::-1]  # from small to large
+        widths = [width * 2**i for i in range(len(chain) - 1)][::-1]  # of the inputs of the convolutions
+        self.classes = classes
+        self.start = (widths[0], *chain[0])
+        biased = norm == "none"  # a normalization has a bias of its own
+        self.project = nn.Linear(latent + classes, widths[0] * chain[0][0] * chain[0][1], bias=biased)
+        self.norms = nn.ModuleList(norm_layer(norm, w) for w in widths)
+        outputs = [*widths[1:], channels]
+        self.convolutions = nn.ModuleList(
+            nn.ConvTranspose2d(
+                widths[i],
+                outputs[i],
+                4,
+                stride=2,
+                padding=1,
+                output_padding=(big[0] - 2 * small[0], big[1] - 2 * small[1]),  # 1 where the side is odd
+                bias=biased or i == len(widths) - 1,
+            )
+            for i, (small, big) in enumerate(itertools.pairwise(chain))
+        )
+        self.to_range = ToRange(spec)
+        initialise(self)
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        if self.classes:
+            z = torch.cat([z, one_hot(y, self.classes, z)], dim=1)
+        x = self.project(z).reshape(z.shape[0], *self.start)
+        for norm, convolution in zip(self.norms, self.convolutions, strict=True):
+            x = convolution(F.relu(norm(x)))
+        in_range: Tensor = self.to_range(x)
+        return in_range
+
+
+class Encoder(nn.Module):
+    """[B, channels, height, width] -> [B]; a label adds <embedding(y), summed features> (projection)."""
+
+    def __init__(self, width: int, base: int, norm: Norm, spec: SampleSpec, classes: int) -> None:
+        super().__init__()
+        channels, height, length = spec.shape
+        chain = sizes(height, length, base)
+        widths = [channels, *(width * 2**i for i in range(len(chain) - 1))]
+        # the first convolution is never normalized, so it has a bias
+        kinds: list[Norm] = ["none", *[norm] * (len(chain) - 2)]
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(narrow, wide, 4, stride=2, padding=1, bias=kind == "none")
+            for narrow, wide, kind in zip(widths, widths[1:], kinds, strict=False)
+        )
+        self.norms = nn.ModuleList(norm_layer(kind, w) for kind, w in zip(kinds, widths[1:], strict=True))
+        self.head = nn.Linear(widths[-1] * chain[-1][0] * chain[-1][1], 1)
+        self.embedding = nn.Embedding(classes, widths[-1]) if classes else None
+        self.classes = classes
+        initialise(self)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            x = F.leaky_relu(norm(convolution(x)), 0.2)
+        scores: Tensor = self.head(x.flatten(1))[:, 0]
+        if self.embedding is None:
+            return scores
+        # the product with one-hot rows is the embedding of y, and it can be stacked over seeds
+        rows = one_hot(y, self.classes, x) @ self.embedding.weight
+        return scores + (rows * x.sum((2, 3))).sum(1)
+
+
+def _refusal(name: str, spec: SampleSpec, conditional: bool) -> str | None:  # noqa: FBT001 # the field, passed on
+    if not spec.is_image:
+        return f"{name} is for images [channels, height, width], not samples of shape {list(spec.shape)}"
+    if min(spec.shape[1:]) < LEAST_SIDE:
+        return f"{name} needs sides of at least {LEAST_SIDE}, not {spec.shape[1]}x{spec.shape[2]}"
+    return unlabelled(name, spec, conditional)
+
+
+class DCGANGenerator(Generator, name="dcgan", source=SOURCE):
+    """z -> linear -> base x base -> (norm, ReLU, 4x4 transposed convolution, stride 2) x stages -> tanh.
+
+    The channels are ``width`` before the last convolution and double towards z. At 64x64 with latent 100 these are
+    the 3,576,704 parameters of the PyTorch example, and the biases of the output. Sides need not be powers of
+    two: 28 is reached from 7. Weights start at N(0, 0.02).
+    """
+
+    width: int = field(64, ge=1, doc="channels before the last convolution")
+    base: int = field(4, ge=1, le=4, doc="least side of the smallest stage; less makes the network deeper")
+    norm: Norm = field("batch", doc="normalization before each ReLU")
+    conditional: bool = field(default=False, doc="whether the label, one-hot, enters beside z")
+
+    def mismatch(self, cell: Cell) -> str | None:
+        return _refusal("generator dcgan", cell.dataset.spec(), self.conditional)
+
+    def build(self, spec: SampleSpec) -> nn.Module:
+        check(_refusal("generator dcgan", spec, self.conditional))
+        return Decoder(self.latent, self.width, self.base, self.norm, spec, spec.classes if self.conditional else 0)
+
+
+class DCGANDiscriminator(Discriminator, name="dcgan", source=SOURCE):
+    """x -> (4x4 convolution, stride 2, norm, leaky ReLU 0.2) x stages -> linear -> score.
+
+    The mirror image of the generator. Unlike the paper's it has no normalization by default: batch statistics
+    make the score of one sample depend on the others, and penalties on its gradient lose their meaning.
+    With ``norm = "batch"`` at 64x64 these are the 2,765,568 parameters of the PyTorch example, and two biases'
+    worth more (``width`` of the first convolution, 1 of the output). Weights start at N(0, 0.02).
+    """
+
+    width: int = field(64, ge=1, doc="channels after the first convolution")
+    base: int = field(4, ge=1, le=4, doc="least side of the smallest stage; less makes the network deeper")
+    norm: Norm = field("none", doc="normalization after each convolution but the first")
+    conditional: bool = field(default=False, doc="whether the label adds its embedding's product with the features")
+
+    def mismatch(self, cell: Cell) -> str | None:
+        return _refusal("discriminator dcgan", cell.dataset.spec(), self.conditional)
+
+    def build(self, spec: SampleSpec) -> nn.Module:
+        check(_refusal("discriminator dcgan", spec, self.conditional))
+        return Encoder(self.width, self.base, self.norm, spec, spec.classes if self.conditional else 0)
+
+
+@hookimpl
+def ganbench_components() -> Iterable[type[Component]]:
+    """The networks of this module."""
+    return [DCGANGenerator, DCGANDiscriminator]
