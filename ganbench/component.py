@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 import json
 import math
@@ -34,7 +33,7 @@ def field(
     lt: float | None = None,
     doc: str = "",
 ) -> T:
-    """A field with a range: ``gamma: float = field(10.0, ge=0.0, doc="coefficient")``.
+    """A field with a range and a description: ``gamma: float = field(default=10.0, ge=0.0, doc="coefficient")``.
 
     Args:
         default: the value without one in the grid; it should reproduce the cited paper.
@@ -46,7 +45,7 @@ def field(
     """
     bounds = {"ge": ge, "gt": gt, "le": le, "lt": lt}
     metadata = {"bounds": {k: v for k, v in bounds.items() if v is not None}, "doc": doc}
-    return typing.cast(T, dataclasses.field(default=default, metadata=metadata))
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field, dataclasses.field))
@@ -120,6 +119,11 @@ class Component:
         return "" if doc.startswith(f"{cls.__name__}(") else doc.split("\n\n")[0].replace("\n", " ").strip()
 
     @classmethod
+    def title(cls) -> str:
+        """What messages call it: ``regularizer 'r1'``."""
+        return f"{cls.role} {cls.name!r}"
+
+    @classmethod
     def from_table(cls, table: Mapping[str, Any], *, place: str = "", resolve: Resolver | None = None) -> Self:
         """The component that ``table`` (fields only, without ``use``) describes.
 
@@ -131,7 +135,7 @@ class Component:
         for key, value in table.items():
             if key not in hints:
                 raise ConfigError(
-                    f"{cls.role} {cls.name!r} has no field {key!r}",
+                    f"{cls.title()} has no field {key!r}",
                     place=place,
                     hint=nearest(key, hints) if hints else "it has no fields",
                 )
@@ -147,22 +151,27 @@ def fields(cls: type[Component]) -> tuple[dataclasses.Field[Any], ...]:
     return dataclasses.fields(cls)  # type: ignore[arg-type] # __init_subclass__ makes every subclass a dataclass
 
 
-@functools.cache
+_FIELD_TYPES: dict[type[Component], dict[str, Any]] = {}
+"""What :func:`field_types` has resolved: components are made often, annotations never change."""
+
+
 def field_types(cls: type[Component]) -> dict[str, Any]:
     """The annotation of each field of ``cls``, resolved.
 
     Raises:
         PluginError: an annotation names something its module does not have at run time.
     """
-    try:
-        hints = typing.get_type_hints(cls)
-    except NameError as error:
-        raise PluginError(
-            f"an annotation of {cls.__qualname__} cannot be resolved: {error}",
-            place=cls.__module__,
-            hint="import the name outside `if TYPE_CHECKING`",
-        ) from error
-    return {f.name: hints[f.name] for f in fields(cls)}
+    if cls not in _FIELD_TYPES:
+        try:
+            hints = typing.get_type_hints(cls)
+        except NameError as error:
+            raise PluginError(
+                f"an annotation of {cls.__qualname__} cannot be resolved: {error}",
+                place=cls.__module__,
+                hint="import the name outside `if TYPE_CHECKING`",
+            ) from error
+        _FIELD_TYPES[cls] = {f.name: hints[f.name] for f in fields(cls)}
+    return _FIELD_TYPES[cls]
 
 
 def describe(hint: Any) -> str:
@@ -181,7 +190,7 @@ def describe(hint: Any) -> str:
     return getattr(hint, "__name__", str(hint))
 
 
-def convert(value: Any, hint: Any, *, place: str, resolve: Resolver | None = None) -> Any:  # noqa: PLR0911 # one line per kind of type
+def convert(value: Any, hint: Any, *, place: str, resolve: Resolver | None = None) -> Any:
     """``value``, read from TOML or given in Python, as the type ``hint``; integers serve as floats, lists as tuples.
 
     Raises:

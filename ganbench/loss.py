@@ -12,8 +12,6 @@ from ganbench.errors import ContractError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ganbench.grid import Cell
-
 
 class Loss(Component, role="loss"):
     """A pair of functions of scores, both minimised; scores are raw (no sigmoid) and high on real samples.
@@ -40,14 +38,6 @@ class Loss(Component, role="loss"):
     def g_loss(self, fake: Tensor, real: Tensor | None) -> Tensor:
         """The generator's loss [] from ``fake [B]`` scores, and ``real [B]`` scores if the loss is paired."""
         raise NotImplementedError
-
-    def mismatch(self, cell: Cell) -> str | None:
-        if cell.discriminator.output != self.output:
-            return (
-                f"{self.name} asks the discriminator for {self.output}, "
-                f"and {cell.discriminator.name} returns {cell.discriminator.output}"
-            )
-        return None
 
 
 def _checked(method: Callable[..., Tensor]) -> Callable[..., Tensor]:

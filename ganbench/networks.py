@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Generator(Component, role="generator"):
     """Builds a module ``forward(z [B, latent], y [B] | None) -> x [B, *shape]``; latents are standard normal."""
 
-    latent: int = field(64, ge=1, doc="dimension of the latent z")
+    latent: int = field(default=64, ge=1, doc="dimension of the latent z")
 
     def build(self, spec: SampleSpec) -> nn.Module:
         """A freshly initialised module; initialisers may draw from torch's global generator, which is a stream here."""
@@ -27,7 +27,7 @@ class Discriminator(Component, role="discriminator"):
     """Builds a module ``forward(x [B, *shape], y [B] | None) -> scores [B]``, high on real samples."""
 
     output: ClassVar[str] = "scores"
-    """What it returns: ``scores`` [B], ``embedding`` [B, d] or ``energy`` [B]; a loss that asks for another is skipped."""
+    """What it returns: ``scores`` [B], ``embedding`` [B, d] or ``energy`` [B]; a loss that asks for another refuses it."""
 
     def build(self, spec: SampleSpec) -> nn.Module:
         """A freshly initialised module; initialisers may draw from torch's global generator, which is a stream here."""
@@ -43,8 +43,11 @@ class Network:
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
-        self._params = [(_owner(module, name)._parameters, _leaf(name), name) for name, _ in module.named_parameters()]  # noqa: SLF001 # torch's own functional_call swaps these, at ten times the cost
-        self._buffers = [(_owner(module, name)._buffers, _leaf(name), name) for name, _ in module.named_buffers()]  # noqa: SLF001 # as above
+        # torch's own functional_call writes to the same dictionaries, through far more Python
+        self._params = [
+            (_slots(module, name, "_parameters"), _leaf(name), name) for name, _ in module.named_parameters()
+        ]
+        self._buffers = [(_slots(module, name, "_buffers"), _leaf(name), name) for name, _ in module.named_buffers()]
         self.params: Params = {name: p.detach().clone() for name, p in module.named_parameters()}
         self.buffers: Params = {name: b.detach().clone() for name, b in module.named_buffers()}
 
@@ -55,19 +58,23 @@ class Network:
         # Modules that carry parametrizations or are traced by the compiler go through torch's own route.
         if torch.compiler.is_compiling():
             written = {name: b.clone() for name, b in buffers.items()}
-            return torch.func.functional_call(self.module, {**params, **written}, inputs), written
+            traced: Tensor = torch.func.functional_call(self.module, {**params, **written}, inputs)
+            return traced, written
         for owner, leaf, name in self._params:
-            owner[leaf] = params[name]  # type: ignore[assignment] # a plain tensor serves as a parameter here
+            owner[leaf] = params[name]
         written = buffers
         if self._buffers:
             written = {name: b.clone() for name, b in buffers.items()} if self.module.training else buffers
             for owner, leaf, name in self._buffers:
                 owner[leaf] = written[name]
-        return self.module(*inputs), written
+        output: Tensor = self.module(*inputs)
+        return output, written
 
 
-def _owner(module: nn.Module, name: str) -> nn.Module:
-    return module.get_submodule(name.rpartition(".")[0])
+def _slots(module: nn.Module, name: str, kind: str) -> dict[str, Tensor]:
+    """The dictionary of the submodule that holds parameter or buffer ``name``; a plain tensor serves in either."""
+    slots: dict[str, Tensor] = getattr(module.get_submodule(name.rpartition(".")[0]), kind)
+    return slots
 
 
 def _leaf(name: str) -> str:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class Optimizer(Component, role="optimizer"):
     """A rule that is elementwise in the parameters, so that one call serves parameters stacked over seeds."""
 
-    lr_g: float = field(2e-4, ge=0.0, doc="learning rate of the generator")
-    lr_d: float = field(2e-4, ge=0.0, doc="learning rate of the discriminator")
+    lr_g: float = field(default=2e-4, ge=0.0, doc="learning rate of the generator")
+    lr_d: float = field(default=2e-4, ge=0.0, doc="learning rate of the discriminator")
 
     def rate(self, player: Side) -> float:
         """The learning rate of ``player``."""

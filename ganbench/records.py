@@ -81,9 +81,14 @@ class Record:
         }
         for name, value in self.measures.items():
             row |= {name: value.last, f"{name}_ema": value.ema, f"{name}_floor": value.floor}
-        return row | dict(self.timing) | dict(self.cost) | dict(self.facts) | {
-            f"{kind}_fingerprint": print_ for kind, print_ in self.fingerprints.items()
-        } | {"started": self.started, "finished": self.finished}
+        return (
+            row
+            | dict(self.timing)
+            | dict(self.cost)
+            | dict(self.facts)
+            | {f"{kind}_fingerprint": print_ for kind, print_ in self.fingerprints.items()}
+            | {"started": self.started, "finished": self.finished}
+        )
 
     def write(self, folder: Path) -> None:
         """Commit to ``folder/result.json``: whoever reads it sees the old file or the new one, whole."""

@@ -142,7 +142,7 @@ class Regularizer(Component, role="regularizer"):
     order of the list and penalties add.
     """
 
-    every: int = field(1, ge=1, doc="lazy interval: applied when step % every == 0, penalties scaled by `every`")
+    every: int = field(default=1, ge=1, doc="lazy interval: applied when step % every == 0, penalties scaled by `every`")
     on: On = "d"
     """The network that init, prepare, reparameterize, observe, transform_grads and project act on."""
 

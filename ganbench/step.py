@@ -59,8 +59,9 @@ class Autograd:
         return x, scores, buffers, lambda create_graph: _gradient(scores, x, create_graph=create_graph, retain=True)
 
     def input_gradient(self, score: Callable[[Tensor], Tensor], x: Tensor, *, create_graph: bool) -> Tensor:
-        x = x if x.requires_grad else x.detach().requires_grad_()
-        return _gradient(score(x), x, create_graph=create_graph, retain=create_graph)
+        with torch.enable_grad():  # `observe` runs without gradients, and may ask for this one
+            x = x if x.requires_grad else x.detach().requires_grad_()
+            return _gradient(score(x), x, create_graph=create_graph, retain=create_graph)
 
 
 def _gradient(scores: Tensor, x: Tensor, *, create_graph: bool, retain: bool) -> Tensor:
@@ -103,9 +104,7 @@ class Critic:
             for made, gradient in self._made:
                 if made is x:
                     return gradient(create_graph)
-        return self.game.derivatives.input_gradient(
-            lambda seen: self.score(seen, labels), x, create_graph=create_graph
-        )
+        return self.game.derivatives.input_gradient(lambda seen: self.score(seen, labels), x, create_graph=create_graph)
 
     def _call(self, x: Tensor, buffers: Params, labels: Tensor | None) -> tuple[Tensor, Params]:
         scores, written = self.game.discriminator(self.params, buffers, x, labels)
@@ -180,7 +179,7 @@ class Game:
                 )
 
             for i, regularizer in self._with("d_penalty"):
-                penalty = _scalar(regularizer.d_penalty(at(i)), regularizer, "d_penalty")
+                penalty = scalar(regularizer.d_penalty(at(i)), regularizer, "d_penalty")
                 total = total + regularizer.every * penalty
                 logs[f"d_penalty-{i}"] = penalty.detach()
             return total, (critic.buffers, self._observe("d", at, slots), logs)
@@ -229,15 +228,13 @@ class Game:
                 )
 
             for i, regularizer in self._with("g_penalty"):
-                penalty = _scalar(regularizer.g_penalty(at(i)), regularizer, "g_penalty")
+                penalty = scalar(regularizer.g_penalty(at(i)), regularizer, "g_penalty")
                 total = total + regularizer.every * penalty
                 logs[f"g_penalty-{i}"] = penalty.detach()
             return total, (g_buffers, self._observe("g", at, slots), logs)
 
         grads, (g_buffers, slots, logs) = self.derivatives.gradients(objective, state.g.params)
-        after = state._replace(
-            g=state.g._replace(buffers=g_buffers), regularizers=slots, logs=state.logs | logs
-        )
+        after = state._replace(g=state.g._replace(buffers=g_buffers), regularizers=slots, logs=state.logs | logs)
         return self._transform("g", grads, after), after
 
     @torch.no_grad()
@@ -258,9 +255,7 @@ class Game:
         names = list(state.g.params)
         old, new = [state.ema[n] for n in names], list(state.g.params.values())
         moved = torch._foreach_add(old, torch._foreach_mul(torch._foreach_sub(new, old), weight))  # noqa: SLF001 # the only public door to them is the optimizers'
-        return state._replace(
-            ema={**dict(zip(names, moved, strict=True)), **state.g.buffers}, step=state.step + 1
-        )
+        return state._replace(ema={**dict(zip(names, moved, strict=True)), **state.g.buffers}, step=state.step + 1)
 
     # -- folding the regularizers ------------------------------------------------------------------------------
 
@@ -361,7 +356,12 @@ def _put(slots: AllSlots, i: int, player: Side, new: Slots) -> AllSlots:
     return (*slots[:i], {**slots[i], player: new}, *slots[i + 1 :])
 
 
-def _scalar(value: Tensor, regularizer: Regularizer, hook: str) -> Tensor:
+def scalar(value: Tensor, regularizer: Regularizer, hook: str) -> Tensor:
+    """``value``, which a penalty returned, if it is a single number.
+
+    Raises:
+        ContractError: it has dimensions.
+    """
     if value.dim() != 0:
         raise ContractError(
             f"{regularizer.name}.{hook} returned a tensor of shape {list(value.shape)}, expected a single number []",

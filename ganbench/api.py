@@ -1,0 +1,80 @@
+"""The Python interface: create components, run grids, measure samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ganbench.errors import ConfigError
+from ganbench.registry import installed
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+    from torch import Tensor
+
+    from ganbench.component import Component
+    from ganbench.metric import Metric
+    from ganbench.results import Results
+
+
+def available(role: str) -> list[str]:
+    """The names of the components that fill ``role``, sorted: ``available("loss")``.
+
+    Raises:
+        ConfigError: there is no such role.
+    """
+    return installed().names(role)
+
+
+def create(role: str, name: str, **fields: Any) -> Component:
+    """``create("regularizer", "r1", gamma=1.0)``: an installed component with these fields.
+
+    Raises:
+        ConfigError: an unknown role, name or field, a wrong type or a value out of range.
+    """
+    return installed().create(role, name, **fields)
+
+
+def run(grid: str | Path | Mapping[str, Any], *, results: str | Path = "results", **options: Any) -> Results:
+    """Run a grid (a file, or its content as a dictionary) to its end, or resume it; see ``ganbench run --help``.
+
+    Args:
+        grid: path of a grid file, or the same as a dictionary.
+        results: the folder that holds runs.
+        options: as in :class:`ganbench.runner.Options`: ``device``, ``workers``, ``timeout``, ``retry``, ``plugins``...
+    """
+    from ganbench.grid import Grid
+    from ganbench.runner import Options, execute
+
+    return execute(Grid.load(grid), Path(results), Options(**options)).results
+
+
+def measure(
+    metric: str | Metric,
+    *,
+    fake: ArrayLike | Tensor,
+    real: ArrayLike | Tensor,
+    extractor: str | Component = "identity",
+    seed: int = 0,
+    **fields: Any,
+) -> dict[str, float]:
+    """The measures of ``metric`` between arrays ``fake [n, ...]`` and ``real [m, ...]``, as a trial would report them.
+
+    Raises:
+        ConfigError: unknown metric or field, arrays of different sample shapes.
+    """
+    import torch
+
+    from ganbench.metric import Extractor, Metric
+    from ganbench.seeding import stream
+
+    chosen = metric if isinstance(metric, Metric) else create("metric", metric, **fields)
+    assert isinstance(chosen, Metric)
+    through = installed().parse("extractor", extractor, "extractor")
+    assert isinstance(through, Extractor)
+    sets = [torch.as_tensor(x) for x in (fake, real)]
+    if sets[0].shape[1:] != sets[1].shape[1:]:
+        raise ConfigError(f"fake {list(sets[0].shape)} and real {list(sets[1].shape)} are different kinds of samples")
+    features = through.load(None, sets[0].device)
+    return dict(chosen.compute(features(sets[0]), features(sets[1]), stream(seed, "eval")))

@@ -1,0 +1,101 @@
+"""What code a component runs, as a hash that comments, docstrings and blank lines do not change."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from ganbench.component import Component, digest
+
+ENGINE = 1
+"""Version of the core's numerics; raise it when a step, a stream or a measure of the core changes its numbers."""
+
+
+def fingerprint(components: Iterable[Component]) -> dict[str, str]:
+    """For each distinct component class, the hash of the code it runs; ``engine`` is the core's own version."""
+    found = {"engine": str(ENGINE)}
+    for component in components:
+        found[f"{component.role}:{component.name}"] = of_class(type(component))
+        nested = [v for v in vars(component).values() if isinstance(v, Component)]
+        found |= {k: v for k, v in fingerprint(nested).items() if k != "engine"}
+    return found
+
+
+def combined(parts: dict[str, str]) -> str:
+    """One hash of all the parts."""
+    return digest(parts, 12)
+
+
+_HASHES: dict[type[Component], str] = {}
+"""What :func:`of_class` has computed: code does not change under a running process."""
+
+
+def of_class(cls: type[Component]) -> str:
+    """Hash of the module of ``cls`` without the other components in it, and of the local modules it imports."""
+    if cls not in _HASHES:
+        _HASHES[cls] = _hash(cls)
+    return _HASHES[cls]
+
+
+def _hash(cls: type[Component]) -> str:
+    module = sys.modules.get(cls.__module__)
+    file = Path(getattr(module, "__file__", None) or "")
+    if not file.is_file():
+        return "unknown"
+    keep = {base.__name__ for base in cls.__mro__}
+    siblings = {
+        name
+        for name, value in vars(module).items()
+        if isinstance(value, type) and issubclass(value, Component) and name not in keep
+    }
+    tree = _parse(file)
+    tree.body = [n for n in tree.body if not (isinstance(n, ast.ClassDef) and n.name in siblings)]
+    texts = [_dump(tree)]
+    root = _root(cls.__module__, file)
+    texts += [_dump(_parse(path)) for path in sorted(_local_imports(file, root, set()))]
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:12]
+
+
+def _root(module: str, file: Path) -> Path:
+    """The folder within which imports count as local: that of the top package, or of the file."""
+    return file.parents[module.count(".") - 1] if "." in module else file.parent
+
+
+def _local_imports(file: Path, root: Path, seen: set[Path]) -> set[Path]:
+    """Files under ``root`` that ``file`` imports, directly or through others."""
+    for name in _imported(_parse(file)):
+        for path in (root / f"{name.replace('.', '/')}.py", root.parent / f"{name.replace('.', '/')}.py"):
+            found = path.resolve()
+            if found.is_file() and found != file and found not in seen and found.is_relative_to(root):
+                seen.add(found)
+                _local_imports(found, root, seen)
+    return seen
+
+
+def _imported(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (alias.name for alias in node.names)
+
+
+def _parse(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+def _dump(tree: ast.Module) -> str:
+    """The tree as text, without docstrings and positions."""
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and body:
+            match body[0]:
+                case ast.Expr(value=ast.Constant(value=str())):
+                    node.body = body[1:] or [ast.Pass()]
+    return ast.dump(tree, include_attributes=False)

@@ -1,0 +1,196 @@
+"""One regularizer outside training, so that a test can hold its formula against a closed form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ganbench.errors import ContractError
+from ganbench.loss import Loss
+from ganbench.networks import Network
+from ganbench.optimizer import Optimizer
+from ganbench.regularizer import Batch, DStep, GStep, Regularizer
+from ganbench.seeding import stream
+from ganbench.state import Params, Side, Slots
+from ganbench.step import Autograd, Critic, Game, scalar
+
+Function = Callable[[Tensor], Tensor]
+
+
+def d_penalty(
+    regularizer: Regularizer,
+    score: Function,
+    real: Tensor,
+    fake: Tensor,
+    *,
+    seed: int = 0,
+    step: int = 0,
+    noise: Slots | None = None,
+    state: Slots | None = None,
+    latents: Tensor | None = None,
+    generate: Function | None = None,
+) -> Tensor:
+    """The discriminator penalty [] of ``regularizer``, differentiable in whatever parameters ``score`` closes over.
+
+    It is what a step adds to the loss, but for the factor ``every``; 0 if the regularizer adds none.
+
+    Args:
+        regularizer: the one to evaluate, with its augmentation, if it has one.
+        score: any function ``x [B, *shape] -> scores [B]``, such as a module; there are no labels.
+        real: samples [B, *shape].
+        fake: samples [B, *shape]; no gradient reaches what made them.
+        seed: the noise is the first draw from its stream ``regularizer-0``.
+        step: how many steps are finished.
+        noise: entries that replace those drawn.
+        state: entries that replace those of ``init`` and ``prepare``.
+        latents: [B, latent] that made ``fake``, for regularizers that ask.
+        generate: the generator, for regularizers that ask.
+
+    Raises:
+        ContractError: ``score`` or the penalty has the wrong shape, or a generator is asked for and not given.
+    """
+    latents = real.new_zeros(len(real), 1) if latents is None else latents
+    own = _state(regularizer, "d", score, real, state)
+    drawn = _noise(regularizer, "d", fake, latents, seed) | (noise or {})
+    critic = _critic(score)
+    with torch.no_grad():
+        seen_real = regularizer.augment(real, "real", drawn, own)
+        seen_fake = regularizer.augment(fake, "fake", drawn, own)
+    real, real_scores = critic.main(seen_real, remember=True)
+    fake, fake_scores = critic.main(seen_fake, remember=True)
+    if not regularizer.uses("d_penalty"):
+        return real_scores.new_zeros(())
+    at = DStep(
+        real=real,
+        fake=fake,
+        labels=None,
+        real_scores=real_scores,
+        fake_scores=fake_scores,
+        latents=latents,
+        noise=drawn,
+        state=own,
+        step=torch.tensor(step),
+        score=critic.score,
+        score_grad=critic.score_grad,
+        generate=_generate(generate),
+    )
+    return scalar(regularizer.d_penalty(at), regularizer, "d_penalty")
+
+
+def g_penalty(
+    regularizer: Regularizer,
+    score: Function,
+    generate: Function,
+    latents: Tensor,
+    *,
+    real: Tensor | None = None,
+    seed: int = 0,
+    step: int = 0,
+    noise: Slots | None = None,
+    state: Slots | None = None,
+) -> Tensor:
+    """The generator penalty [] of ``regularizer``, differentiable in whatever ``score`` and ``generate`` close over.
+
+    It is what a step adds to the loss, but for the factor ``every``; 0 if the regularizer adds none.
+
+    Args:
+        regularizer: the one to evaluate, with its augmentation, if it has one.
+        score: any function ``x [B, *shape] -> scores [B]``, such as a module; there are no labels.
+        generate: any function ``z [B, latent] -> x [B, *shape]``, such as a module.
+        latents: [B, latent].
+        real: samples [B, *shape], scored only if they are given; zeros stand for them if not.
+        seed: the noise is the first draw from its stream ``regularizer-0``.
+        step: how many steps are finished.
+        noise: entries that replace those drawn.
+        state: entries that replace those of ``init`` and ``prepare``.
+
+    Raises:
+        ContractError: ``score`` or the penalty has the wrong shape.
+    """
+    own = _state(regularizer, "g", generate, latents, state)
+    fake = generate(latents)
+    drawn = _noise(regularizer, "g", fake, latents, seed) | (noise or {})
+    critic = _critic(score)
+    fake_scores = critic.score(regularizer.augment(fake, "fake", drawn, own))
+    if not regularizer.uses("g_penalty"):
+        return fake_scores.new_zeros(())
+    at = GStep(
+        real=torch.zeros_like(fake) if real is None else real,
+        fake=fake,
+        labels=None,
+        latents=latents,
+        real_scores=None if real is None else critic.score(regularizer.augment(real, "real", drawn, own)),
+        fake_scores=fake_scores,
+        noise=drawn,
+        state=own,
+        step=torch.tensor(step),
+        score=critic.score,
+        score_grad=critic.score_grad,
+        generate=_generate(generate),
+    )
+    return scalar(regularizer.g_penalty(at), regularizer, "g_penalty")
+
+
+class _Function(nn.Module):
+    """A function as a module without parameters of its own, so that those it closes over stay where they are."""
+
+    def __init__(self, function: Function) -> None:
+        super().__init__()
+        self._hidden = [function]  # a list keeps a module from being registered
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        del y
+        return self._hidden[0](x)
+
+
+def _critic(score: Function) -> Critic:
+    network = Network(_Function(score))
+    game = Game(
+        generator=network,
+        discriminator=network,
+        loss=Loss(),
+        regularizers=(),
+        active=(),
+        optimizer=Optimizer(lr_g=0.0, lr_d=0.0),
+        ema_decay=0.0,
+        derivatives=Autograd(),
+    )
+    return Critic(game, {}, {}, None)
+
+
+def _state(
+    regularizer: Regularizer, player: Side, function: Function, like: Tensor, given: Slots | None
+) -> Slots:
+    params: Params = {"none": like.new_zeros(1)}  # a function names no parameters; type and device are known
+    if isinstance(function, nn.Module) and regularizer.acts_on(player):
+        params = {name: p.detach() for name, p in function.named_parameters()}
+    with torch.no_grad():
+        state = regularizer.init(params)
+        if regularizer.acts_on(player):
+            state = regularizer.prepare(params, state)
+    return state | (given or {})
+
+
+def _noise(regularizer: Regularizer, player: Side, x: Tensor, latents: Tensor, seed: int) -> Slots:
+    size, *shape = x.shape
+    batch = Batch(
+        player=player,
+        size=size,
+        shape=tuple(shape),
+        latent=latents.shape[1],
+        dtype=x.dtype,
+        device=x.device,
+    )
+    return regularizer.noise(batch, stream(seed, "regularizer-0"))
+
+
+def _generate(function: Function | None) -> Callable[..., Tensor]:
+    def generate(z: Tensor, labels: Tensor | None = None) -> Tensor:
+        del labels
+        if function is None:
+            raise ContractError("this regularizer calls the generator", hint="pass generate= and latents=")
+        return function(z)
+
+    return generate

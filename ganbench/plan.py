@@ -1,0 +1,112 @@
+"""What a grid asks for against what is on disk: done, stale, failed, missing, skipped."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from ganbench import codeprint
+from ganbench.errors import ResultsError
+from ganbench.grid import Combination, Grid, Trial
+from ganbench.records import FAILED, Record, read_json
+from ganbench.registry import Registry
+
+Stage: TypeAlias = Literal["done", "failed", "stale", "interrupted", "missing"]
+TO_RUN: tuple[Stage, ...] = ("stale", "interrupted", "missing")
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A trial, what is on disk of it, and why it has to be run again, if it has."""
+
+    trial: Trial
+    stage: Stage
+    record: Record | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every combination of a grid and every trial of those that are not skipped."""
+
+    name: str
+    combinations: Sequence[Combination]
+    trials: Sequence[Planned]
+    seeds: tuple[int, ...]
+    notes: Sequence[str] = ()
+
+    @property
+    def skipped(self) -> list[Combination]:
+        """The combinations that are not trained, with their reasons."""
+        return [c for c in self.combinations if c.skip is not None]
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Number of trials in each stage."""
+        return Counter(p.stage for p in self.trials)
+
+    def of(self, combination: Combination) -> list[Planned]:
+        """The trials of one combination, by seed."""
+        return [p for p in self.trials if p.trial.cell is combination.cell]
+
+    def to_run(self, retry: Collection[str] = ()) -> list[Planned]:
+        """The trials a run trains: missing, interrupted and stale ones, and failed ones of a status in ``retry``."""
+        return [
+            p
+            for p in self.trials
+            if p.stage in TO_RUN
+            or (p.stage == "failed" and p.record is not None and ("failed" in retry or p.record.status in retry))
+        ]
+
+
+def make(
+    grid: Grid,
+    registry: Registry,
+    folder: Path,
+    *,
+    seeds: tuple[int, ...] | None = None,
+    steps: int | None = None,
+) -> Plan:
+    """The plan of ``grid`` over the run folder ``folder``, which need not exist yet; nothing is written.
+
+    Raises:
+        ConfigError: the grid is wrong; names the place in the file.
+    """
+    combinations = grid.combinations(registry, steps=steps)
+    chosen = seeds if seeds is not None else grid.settings.seed_list
+    planned = []
+    for combination in combinations:
+        if combination.skip is not None:
+            continue
+        code = codeprint.fingerprint(combination.cell.components)
+        planned += [inspect(Trial(combination.cell, seed), folder, code) for seed in chosen]
+    return Plan(grid.name, combinations, planned, chosen, tuple(grid.notes))
+
+
+def inspect(trial: Trial, folder: Path, code: dict[str, str]) -> Planned:
+    """What is on disk of ``trial``, whose components run ``code``."""
+    place = folder / trial.folder
+    try:
+        record = Record.read(place)
+    except ResultsError as error:
+        return Planned(trial, "missing", why=str(error))
+    if record is None:
+        return Planned(trial, "missing")
+    if record.status == "interrupted":
+        return Planned(trial, "interrupted", record)
+    if record.fingerprints.get("code") != codeprint.combined(code):
+        return Planned(trial, "stale", record, _changed(place, code))
+    return Planned(trial, "failed" if record.status in FAILED else "done", record)
+
+
+def _changed(place: Path, code: dict[str, str]) -> str:
+    """Which components' code is not what the result was made with."""
+    try:
+        before = (read_json(place / "spec.json") or {}).get("code", {})
+    except ResultsError:
+        before = {}
+    names = [part for part, value in code.items() if before.get(part) != value]
+    return f"code of {', '.join(names)} changed" if names else "code changed"

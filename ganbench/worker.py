@@ -1,0 +1,109 @@
+"""The process of one cell: rebuild it from its specification, train its seeds, commit each."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import shutil
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from ganbench.grid import Cell, Trial
+from ganbench.registry import Registry
+from ganbench.training import Training, run_trial
+
+LOG = "log.txt"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a process is told: names, numbers and paths, never objects of a plugin.
+
+    Args:
+        folder: of the run.
+        spec: the cell's specification.
+        seeds: to train, one after the other.
+        plugins: files to load.
+        without: plugins to block.
+        training: how to train.
+        fresh: seeds whose traces on disk are to be thrown away first (retried or stale ones).
+    """
+
+    folder: Path
+    spec: Mapping[str, Any]
+    seeds: tuple[int, ...]
+    plugins: tuple[Path, ...]
+    without: tuple[str, ...]
+    training: Training
+    fresh: frozenset[int] = frozenset()
+
+
+def work(job: Job, events: Connection, lifeline: Connection) -> None:
+    """Train ``job``, telling ``events`` of progress; die when the driver at the other end of ``lifeline`` does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides what an interrupt means
+    threading.Thread(target=_die_with, args=(lifeline,), daemon=True).start()
+    try:
+        registry = Registry.load(job.plugins, without=job.without)
+        cell = Cell.from_spec(job.spec, registry)
+    except Exception as error:  # noqa: BLE001 # the driver turns it into rows
+        _tell(events, "broken", {"reason": f"{type(error).__name__}: {error}", "log": traceback.format_exc()})
+        return
+    for seed in job.seeds:
+        trial = Trial(cell, seed)
+        folder = job.folder / trial.folder
+        if seed in job.fresh:
+            shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        _tell(events, "started", {"seed": seed})
+
+        def report(kind: str, content: Mapping[str, Any], seed: int = seed) -> None:
+            _tell(events, kind, {"seed": seed, **content})
+
+        with _logging(folder / LOG):
+            record = run_trial(trial, folder, job.training, report)
+        _tell(events, "finished", {"seed": seed, "status": record.status})
+        if record.status == "oom":
+            return  # memory is not to be trusted after that: the other seeds get a new process
+
+
+def _tell(events: Connection, kind: str, content: Mapping[str, Any]) -> None:
+    with contextlib.suppress(BrokenPipeError, OSError):  # the driver is gone, and this process about to be
+        events.send((kind, dict(content)))
+
+
+def _die_with(lifeline: Connection) -> None:
+    with contextlib.suppress(EOFError, OSError):
+        lifeline.recv_bytes()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class _logging(contextlib.ContextDecorator):  # noqa: N801 # reads as a function
+    """Send what the process prints, natively crashing code included, to a trial's log."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self.kept = [os.dup(1), os.dup(2)]
+        with self.path.open("ab") as log:
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+        faulthandler.enable(file=2, all_threads=False)
+
+    def __exit__(self, *_: object) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        faulthandler.disable()
+        for target, kept in zip((1, 2), self.kept, strict=True):
+            os.dup2(kept, target)
+            os.close(kept)
