@@ -1,0 +1,80 @@
+# Everything is done from here with CPython (3.11 or newer), make and git; the rest is installed into .venv with pip.
+# Another interpreter: make test PYTHON=python3.12
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+GOAL := $(or $(firstword $(MAKECMDGOALS)),test)
+
+# Each stamp says that .venv was made from the present pyproject.toml and constraints.txt.
+RUN_STAMP := $(VENV)/.installed-run
+DEV_STAMP := $(VENV)/.installed-dev
+
+# The example plugin and the generator of the reference pages are not part of the package, so mypy is told of them.
+TYPED := docs/generate.py plugins/ganbench-example/src
+
+.DEFAULT_GOAL := help
+.PHONY: help env quickstart test test-slow benchmark gpu-check docs docs-check format clean
+.DELETE_ON_ERROR:
+
+help: ## show these targets
+	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+env: $(DEV_STAMP) ## make .venv with everything for development
+
+quickstart: $(RUN_STAMP) ## make .venv and run the grid in grid.toml
+	$(BIN)/ganbench run --grid grid.toml
+
+test: $(DEV_STAMP) ## lint, types, documentation and the tests, except the slow ones
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/mypy $(TYPED)
+	$(BIN)/python docs/generate.py --check
+	$(BIN)/python -m pytest -n 2 -m "not slow and not gpu"
+
+test-slow: $(DEV_STAMP) ## the tests that take minutes
+	$(BIN)/python -m pytest -n 2 -m "slow and not gpu"
+
+benchmark: $(DEV_STAMP) ## step times against a hand-written loop, start-up, tables, overhead; nothing is asserted
+	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only -m "not gpu"
+
+gpu-check: $(DEV_STAMP) ## the tests and benchmarks that need a CUDA device
+	@$(BIN)/python -c 'import sys, torch; sys.exit(0 if torch.cuda.is_available() else 1)' || \
+	  { echo "gpu-check: torch finds no CUDA device on this machine, so nothing was checked" >&2; exit 1; }
+	$(BIN)/python -m pytest -m gpu --benchmark-enable
+
+docs: $(DEV_STAMP) ## write the reference pages from the code
+	$(BIN)/python docs/generate.py
+
+docs-check: $(DEV_STAMP) ## fail if a reference page is not what the code says
+	$(BIN)/python docs/generate.py --check
+
+format: $(DEV_STAMP) ## format the code and apply the linter's safe fixes
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove .venv, caches and build outputs; runs in results/ are kept
+	rm -rf $(VENV) dist build .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# -- the environment --------------------------------------------------------------------------------------------------
+
+$(BIN)/pip:
+	@command -v $(PYTHON) > /dev/null || \
+	  { echo "There is no $(PYTHON) here. ganbench needs CPython 3.11 or newer: make $(GOAL) PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.implementation.name != "cpython" or sys.version_info < (3, 11))' || \
+	  { echo "ganbench needs CPython 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1)." >&2; \
+	    echo "If another one is installed, name it: make $(GOAL) PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "On Debian and Ubuntu, install python3-venv first." >&2; exit 1; }
+
+$(RUN_STAMP): pyproject.toml constraints.txt | $(BIN)/pip
+	@echo "installing into $(VENV); the first time takes some minutes, most of them for torch"
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	@touch $@
+
+# The development environment is the running one with more in it, so it counts as both.
+$(DEV_STAMP): pyproject.toml constraints.txt | $(BIN)/pip
+	@echo "installing into $(VENV); the first time takes some minutes, most of them for torch"
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	@touch $(RUN_STAMP) $@
