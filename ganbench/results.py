@@ -1,0 +1,226 @@
+"""Reading a run's folder: one tidy row for each trial, failed ones too, and for each skipped cell."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from ganbench.errors import ResultsError, nearest
+from ganbench.records import ROLES, Record, read_json, read_lines
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ganbench.table import Table
+
+RUN = "run.json"
+Better: TypeAlias = Literal["lower", "higher"] | None
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A cell as the run's plan has it: ``skip`` is the reason why it is not trained, or None."""
+
+    cell: str
+    id: str
+    labels: Mapping[str, str]
+    skip: str | None
+    seeds: tuple[int, ...]
+
+
+class Results:
+    """What a run has left on disk so far, read when first asked for.
+
+    A result that cannot be read is a row of status ``error`` that says so, never an exception.
+
+    Args:
+        path: the run's folder.
+
+    Raises:
+        ResultsError: ``path`` is not the folder of a run.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        raw = read_json(self.path / RUN)
+        if raw is None:
+            raise ResultsError(
+                f"not the folder of a run: it has no {RUN}",
+                place=str(self.path),
+                hint="name a folder that `ganbench run` has made",
+            )
+        try:
+            self.plan = tuple(
+                Planned(
+                    cell=cell["cell"],
+                    id=cell["id"],
+                    labels=dict(cell["labels"]),
+                    skip=cell.get("skip"),
+                    seeds=tuple(cell.get("seeds") or ()),
+                )
+                for cell in raw["cells"]
+            )
+            self.name: str = raw.get("name") or self.path.resolve().name
+            self.settings: Mapping[str, Any] = raw.get("settings") or {}
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ResultsError(f"not the plan of a run: {error!r}", place=str(self.path / RUN)) from error
+
+    def __repr__(self) -> str:
+        return f"Results({str(self.path)!r}, {len(self.trials)} trials, {self.missing} missing)"
+
+    @functools.cached_property
+    def trials(self) -> tuple[Record, ...]:
+        """The finished trials of the plan, in its order."""
+        read = (
+            self._read(planned, self.path / "trials" / planned.cell / f"seed-{seed}", seed)
+            for planned in self.plan
+            if planned.skip is None
+            for seed in planned.seeds
+        )
+        return tuple(record for record in read if record is not None)
+
+    @functools.cached_property
+    def stale(self) -> tuple[Record, ...]:
+        """The trials on disk that the plan no longer has: of another grid, other seeds or other settings."""
+        by_cell = {planned.cell: planned for planned in self.plan if planned.skip is None}
+        records = []
+        for folder in sorted(self.path.glob("trials/*/seed-*")):
+            seed = folder.name.removeprefix("seed-")
+            planned = by_cell.get(folder.parent.name)
+            if not seed.isdecimal() or (planned is not None and int(seed) in planned.seeds):
+                continue
+            _, _, id_ = folder.parent.name.rpartition("-")
+            unplanned = Planned(folder.parent.name, id_, {}, None, ())
+            record = self._read(planned or unplanned, folder, int(seed))
+            if record is not None:
+                records.append(record)
+        return tuple(records)
+
+    @staticmethod
+    def _read(planned: Planned, folder: Path, seed: int) -> Record | None:
+        try:
+            return Record.read(folder)
+        except ResultsError as error:
+            return Record(
+                cell=planned.cell,
+                id=planned.id,
+                seed=seed,
+                status="error",
+                labels=planned.labels,
+                reason=f"unreadable result: {error}",
+            )
+
+    @property
+    def missing(self) -> int:
+        """How many trials of the plan have no result yet."""
+        return sum(len(planned.seeds) for planned in self.plan if planned.skip is None) - len(self.trials)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many trials have each status, how many are ``missing``, and how many cells are ``skipped``."""
+        counts = Counter[str](record.status for record in self.trials)
+        skipped = sum(planned.skip is not None for planned in self.plan)
+        return {k: n for k, n in (counts | {"skipped": skipped, "missing": self.missing}).items() if n}
+
+    @functools.cached_property
+    def measures(self) -> dict[str, tuple[Better, str]]:
+        """For each measure that any trial has, in order of appearance: which way is better, and its unit."""
+        found: dict[str, tuple[Better, str]] = {}
+        for record in self.trials:
+            for name, value in record.measures.items():
+                found.setdefault(name, (value.better, value.unit))
+        return found
+
+    @functools.cached_property
+    def records(self) -> pd.DataFrame:
+        """One row for each finished trial of the plan and each skipped cell; see :meth:`Record.row` for the columns."""
+        finished: dict[str, list[Record]] = {}
+        for record in self.trials:
+            finished.setdefault(record.cell, []).append(record)
+        rows = []
+        for planned in self.plan:
+            if planned.skip is None:
+                rows += finished.get(planned.cell, [])
+            else:
+                rows.append(_skipped(planned, planned.skip))
+        return frame(rows)
+
+    @functools.cached_property
+    def all_records(self) -> pd.DataFrame:
+        """As :attr:`records`, followed by the stale trials; the column ``planned`` tells them apart."""
+        import pandas as pd
+
+        tables = [self.records.assign(planned=True), frame(self.stale).assign(planned=False)]
+        tables = [table for table in tables if len(table)] or tables[:1]
+        return pd.concat(tables, ignore_index=True)
+
+    @functools.cached_property
+    def curves(self) -> pd.DataFrame:
+        """What was measured during training: ``cell``, ``seed`` and the columns of each ``curves.jsonl``."""
+        import pandas as pd
+
+        lines = [
+            {"cell": record.cell, "seed": record.seed} | line
+            for record in self.trials
+            for line in read_lines(self.path / "trials" / record.cell / f"seed-{record.seed}" / "curves.jsonl")
+        ]
+        return pd.DataFrame(lines, columns=None if lines else ["cell", "seed"])
+
+    def table(
+        self,
+        *,
+        by: Sequence[str] = (),
+        measures: Sequence[str] = (),
+        baseline: str = "none",
+        pivot: str | None = None,
+        columns: Mapping[str, pd.Series[Any]] | None = None,
+    ) -> list[Table]:
+        """One table for each data set; see :func:`ganbench.table.tables`."""
+        from ganbench.table import tables
+
+        return tables(self, by=by, measures=measures, baseline=baseline, pivot=pivot, columns=columns)
+
+
+def _skipped(planned: Planned, reason: str) -> Record:
+    return Record(cell=planned.cell, id=planned.id, seed=None, status="skipped", labels=planned.labels, reason=reason)
+
+
+def frame(records: Sequence[Record]) -> pd.DataFrame:
+    """Records as a tidy frame: seeds are nullable integers, and a measure without a value is NaN."""
+    import pandas as pd
+
+    rows = [record.row() for record in records]
+    table = pd.DataFrame(rows, columns=None if rows else list(_EMPTY.row()))
+    numbers = {name for record in records for name in (*record.measures, *record.timing, *record.cost)}
+    numbers |= {f"{name}_{kind}" for record in records for name in record.measures for kind in ("ema", "floor")}
+    return table.astype({"seed": "Int64"} | {name: float for name in table.columns if name in numbers})
+
+
+_EMPTY = Record(cell="", id="", seed=None, status="skipped", labels=dict.fromkeys(ROLES, ""))
+
+
+def load(run: Path | str, results_dir: Path | str = "results") -> Results:
+    """The results of ``run``: the path of its folder, or its name in ``results_dir``.
+
+    Raises:
+        ResultsError: there is no such run; the message names the nearest one.
+    """
+    named = Path(results_dir) / run
+    for folder in (Path(run), named):
+        if (folder / RUN).is_file():
+            return Results(folder)
+    for folder in (named, Path(run)):
+        if folder.is_dir():
+            return Results(folder)  # which raises, and says what the folder lacks
+    names = runs(results_dir)
+    hint = nearest(Path(run).name, names) if names else "`ganbench run --grid FILE` makes one"
+    raise ResultsError(f"no run {str(run)!r}", place=str(results_dir), hint=hint)
+
+
+def runs(results_dir: Path | str = "results") -> list[str]:
+    """The names of the runs in ``results_dir``."""
+    return sorted(path.parent.name for path in Path(results_dir).glob(f"*/{RUN}"))
