@@ -1,0 +1,95 @@
+"""Means, paired differences and paired ratios over seeds, each with a Student-t interval.
+
+A percentile bootstrap over three to five seeds covers 75 to 83 % where it says 95 %; Student's t covers what it says on
+normal data (a test simulates it), and 91 to 93 % on log-normal data of sigma 0.5. Means are therefore plain means with
+a t interval, on the scale that is printed. Ratios, of step times above all, are taken on the log scale, where dividing
+and averaging commute. With one seed there is no interval.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over ``n`` independent seeds with its interval ``[low, high]``, which one seed cannot give."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    n: int
+
+    @property
+    def half(self) -> float | None:
+        """Half the width of the interval: what follows the plus-minus sign of a symmetric one."""
+        return None if self.low is None or self.high is None else (self.high - self.low) / 2
+
+
+@functools.cache
+def t_quantile(df: int, level: float = LEVEL) -> float:
+    """The t with P(|T| <= t) = ``level`` for Student's T with ``df`` degrees of freedom."""
+    from scipy.special import stdtrit  # scipy.stats would take one to two seconds to import
+
+    return float(stdtrit(df, (1 + level) / 2))
+
+
+def mean(values: Iterable[float], *, level: float = LEVEL) -> Estimate | None:
+    """Mean ± t s / sqrt(n), with s^2 the sample variance; None without values. NaN and infinity are left out."""
+    xs = [float(x) for x in values if math.isfinite(x)]
+    if not xs:
+        return None
+    n = len(xs)
+    if min(xs) == max(xs):  # exactly, where a sum and a division would round
+        return Estimate(xs[0], None, None, 1) if n == 1 else Estimate(xs[0], xs[0], xs[0], n)
+    m = math.fsum(x / n for x in xs)
+    s = math.sqrt(math.fsum((x - m) ** 2 for x in xs) / (n - 1))
+    half = t_quantile(n - 1, level) * s / math.sqrt(n)
+    return Estimate(m, m - half, m + half, n)
+
+
+def geometric_mean(values: Iterable[float], *, level: float = LEVEL) -> Estimate | None:
+    """The exponential of :func:`mean` of the logarithms of positive values; its interval is not symmetric."""
+    return _exp(mean((math.log(x) for x in values if x > 0), level=level))
+
+
+def once(values: Mapping[int, float]) -> dict[int, float]:
+    """``values`` by seed, or only the first if all are one number.
+
+    Seeds that train in one fused step are timed together: their equal times are one measurement, not ``n``.
+    """
+    first = dict(list(values.items())[:1])
+    return first if len(set(values.values())) == 1 else dict(values)
+
+
+def difference(values: Mapping[int, float], baseline: Mapping[int, float]) -> Estimate | None:
+    """The mean of ``values - baseline`` over the seeds that both have: paired, since seeds share data and latents."""
+    return mean(values[seed] - baseline[seed] for seed in values if seed in baseline)
+
+
+def ratio(values: Mapping[int, float], baseline: Mapping[int, float]) -> Estimate | None:
+    """The geometric mean of ``values / baseline`` over the seeds that both have; None unless all are positive.
+
+    Without a common seed it is the ratio of the two geometric means, without an interval.
+    """
+    if not values or not baseline or min(*values.values(), *baseline.values()) <= 0:
+        return None
+    logs = {seed: math.log(values[seed] / baseline[seed]) for seed in values if seed in baseline}
+    if logs:
+        return _exp(mean(once(logs).values()))
+    above, below = geometric_mean(values.values()), geometric_mean(baseline.values())
+    assert above is not None  # both are positive and not empty
+    assert below is not None
+    return Estimate(above.mean / below.mean, None, None, 1)
+
+
+def _exp(logs: Estimate | None) -> Estimate | None:
+    if logs is None:
+        return None
+    low, high = (None if x is None else math.exp(x) for x in (logs.low, logs.high))
+    return Estimate(math.exp(logs.mean), low, high, logs.n)
