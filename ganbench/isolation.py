@@ -160,9 +160,7 @@ def _critic(score: Function) -> Critic:
     return Critic(game, {}, {}, None)
 
 
-def _state(
-    regularizer: Regularizer, player: Side, function: Function, like: Tensor, given: Slots | None
-) -> Slots:
+def _state(regularizer: Regularizer, player: Side, function: Function, like: Tensor, given: Slots | None) -> Slots:
     params: Params = {"none": like.new_zeros(1)}  # a function names no parameters; type and device are known
     if isinstance(function, nn.Module) and regularizer.acts_on(player):
         params = {name: p.detach() for name, p in function.named_parameters()}

@@ -17,9 +17,7 @@ from ganbench.metric import Extractor, Metric
 from ganbench.samples import Modes, Samples, SampleSpec
 from ganbench.seeding import stream
 
-RING = Modes(
-    centres=tuple((math.cos(k * math.tau / 8), math.sin(k * math.tau / 8)) for k in range(8)), std=0.1
-)
+RING = Modes(centres=tuple((math.cos(k * math.tau / 8), math.sin(k * math.tau / 8)) for k in range(8)), std=0.1)
 
 
 def check_dataset(dataset: Dataset) -> list[Finding]:
@@ -46,9 +44,7 @@ def check_dataset(dataset: Dataset) -> list[Finding]:
                 "labels must be int64 [n]",
             )
             assert y is not None  # just checked
-            expect(
-                int(y.min()) >= 0 and int(y.max()) < spec.classes, f"labels lie outside 0..{spec.classes - 1}"
-            )
+            expect(int(y.min()) >= 0 and int(y.max()) < spec.classes, f"labels lie outside 0..{spec.classes - 1}")
 
     def repeats() -> None:
         for split in ("train", "test"):
@@ -57,9 +53,7 @@ def check_dataset(dataset: Dataset) -> list[Finding]:
 
     def disjoint() -> None:
         sources = [dataset.load(cast("Any", s), stream(0, f"dataset-{s}")) for s in ("train", "test")]
-        train, test = (
-            {row.numpy().tobytes() for row in s.x} if isinstance(s, Samples) else set() for s in sources
-        )
+        train, test = ({row.numpy().tobytes() for row in s.x} if isinstance(s, Samples) else set() for s in sources)
         expect(not train & test, f"{len(train & test)} samples are in both")
 
     return run(
@@ -84,9 +78,7 @@ def check_metric(metric: Metric) -> list[Finding]:
         return metric.bind(spec).compute(fake, real, stream(0, "eval"))
 
     def draw(spec: SampleSpec) -> tuple[Tensor, Tensor]:
-        fake, real = (
-            torch.randn(256, *spec.shape, generator=rng).clamp(spec.low, spec.high) for _ in range(2)
-        )
+        fake, real = (torch.randn(256, *spec.shape, generator=rng).clamp(spec.low, spec.high) for _ in range(2))
         return fake, real
 
     def works(spec: SampleSpec) -> bool:

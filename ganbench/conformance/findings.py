@@ -36,18 +36,12 @@ def identity(component: Component) -> list[Check]:
     """Checks that hold for a component of any role."""
 
     def documented() -> None:
-        expect(
-            bool(type(component).summary()), "its class has no docstring; the first sentence is its formula"
-        )
+        expect(bool(type(component).summary()), "its class has no docstring; the first sentence is its formula")
         source = type(component).source
         expect(not source or source.startswith("http"), f"its source {source!r} is not a URL")
 
     def table() -> None:
-        inner = [
-            v
-            for v in (getattr(component, f.name) for f in fields(type(component)))
-            if isinstance(v, Component)
-        ]
+        inner = [v for v in (getattr(component, f.name) for f in fields(type(component))) if isinstance(v, Component)]
         written = component.to_table()
         values = {key: value for key, value in written.items() if key != USE}
         read = type(component).from_table(

@@ -31,9 +31,7 @@ def check_loss(loss: Loss) -> list[Finding]:
 
     def numbers() -> None:
         for value in both(real, fake):
-            expect(
-                value.shape == (), f"it returned a tensor of shape {list(value.shape)}, expected a number []"
-            )
+            expect(value.shape == (), f"it returned a tensor of shape {list(value.shape)}, expected a number []")
             expect(value.dtype == torch.float64, f"it returned {value.dtype} for scores in float64")
 
     def extreme() -> None:
@@ -43,9 +41,7 @@ def check_loss(loss: Loss) -> list[Finding]:
                 r, f = r.requires_grad_(), f.requires_grad_()
                 for value in both(r, f):
                     grads = torch.autograd.grad(value, (r, f), retain_graph=True, allow_unused=True)
-                    finite(
-                        (value, *(g for g in grads if g is not None)), f"at scores of +-{scale:g} in {dtype}"
-                    )
+                    finite((value, *(g for g in grads if g is not None)), f"at scores of +-{scale:g} in {dtype}")
 
     def gradient() -> None:
         r, f = real.clone().requires_grad_(), fake.clone().requires_grad_()
@@ -137,9 +133,7 @@ def check_regularizer(regularizer: Regularizer, *, shape: tuple[int, ...] | None
         for hook in ("d_penalty", "g_penalty")
         if regularizer.uses(hook)
     ]
-    return run(
-        [*identity(regularizer), *checks, *pure(trial.step, (trial.state, trial.turns)), *replays(trial)]
-    )
+    return run([*identity(regularizer), *checks, *pure(trial.step, (trial.state, trial.turns)), *replays(trial)])
 
 
 def check_optimizer(optimizer: Optimizer) -> list[Finding]:
@@ -179,9 +173,7 @@ def check_optimizer(optimizer: Optimizer) -> list[Finding]:
 
     def still() -> None:
         moved, _ = twice(inputs, 0.0)
-        expect(
-            all(torch.equal(moved[n], p) for n, p in params.items()), "parameters moved at learning rate 0"
-        )
+        expect(all(torch.equal(moved[n], p) for n, p in params.items()), "parameters moved at learning rate 0")
 
     return run(
         [

@@ -26,9 +26,7 @@ def softplus(t: Tensor) -> Tensor:
 class CrossEntropy(Loss):
     """The discriminator's binary cross-entropy on logits, shared by the two losses of the first GAN paper."""
 
-    smoothing: float = field(
-        0.0, ge=0.0, lt=1.0, doc="one-sided: D's target for real samples is 1 - smoothing"
-    )
+    smoothing: float = field(default=0.0, ge=0.0, lt=1.0, doc="one-sided: D's target for real samples is 1 - smoothing")
 
     def d_loss(self, real: Tensor, fake: Tensor) -> Tensor:
         # sp(r) - (1 - smoothing) r, without its cancellation at large r
@@ -63,9 +61,9 @@ class LeastSquares(Loss, name="least-squares", source="https://arxiv.org/abs/161
     Where b - c = 1 and b - a = 2, such as a, b, c = -1, 1, 0, G minimises Pearson's chi-squared divergence.
     """
 
-    a: float = field(0.0, doc="D's target for fakes")
-    b: float = field(1.0, doc="D's target for real samples")
-    c: float = field(1.0, doc="G's target for fakes")
+    a: float = field(default=0.0, doc="D's target for fakes")
+    b: float = field(default=1.0, doc="D's target for real samples")
+    c: float = field(default=1.0, doc="G's target for fakes")
 
     def d_loss(self, real: Tensor, fake: Tensor) -> Tensor:
         return (real - self.b).square().mean() / 2 + (fake - self.a).square().mean() / 2

@@ -25,9 +25,9 @@ class Adam(Optimizer, name="adam", source="https://arxiv.org/abs/1412.6980"):
     (https://arxiv.org/abs/1511.06434); the other defaults are the paper's.
     """
 
-    beta1: float = field(0.5, ge=0.0, lt=1.0, doc="weight of the past in the mean of the gradients")
-    beta2: float = field(0.999, ge=0.0, lt=1.0, doc="weight of the past in the mean of their squares")
-    eps: float = field(1e-8, ge=0.0, doc="added to the root")
+    beta1: float = field(default=0.5, ge=0.0, lt=1.0, doc="weight of the past in the mean of the gradients")
+    beta2: float = field(default=0.999, ge=0.0, lt=1.0, doc="weight of the past in the mean of their squares")
+    eps: float = field(default=1e-8, ge=0.0, doc="added to the root")
 
     def init(self, params: Params) -> dict[str, Params]:
         return {"step": count(params), "m": zeros(params), "v": zeros(params)}
@@ -49,13 +49,11 @@ class Adam(Optimizer, name="adam", source="https://arxiv.org/abs/1412.6980"):
         return named(params, moved), {"step": {COUNT: t}, "m": named(params, m), "v": named(params, v)}
 
 
-class SGD(
-    Optimizer, name="sgd", source="https://docs.pytorch.org/docs/stable/generated/torch.optim.SGD.html"
-):
+class SGD(Optimizer, name="sgd", source="https://docs.pytorch.org/docs/stable/generated/torch.optim.SGD.html"):
     """p <- p - lr b; b <- momentum b + g, from b = 0."""
 
     momentum: float = field(
-        0.0, gt=-1.0, lt=1.0, doc="weight of the past; negative values damp a game's rotation"
+        default=0.0, gt=-1.0, lt=1.0, doc="weight of the past; negative values damp a game's rotation"
     )
 
     def init(self, params: Params) -> dict[str, Params]:
@@ -72,13 +70,11 @@ class SGD(
         return named(params, torch._foreach_add(old, b, alpha=-lr)), {"b": named(params, b)}
 
 
-class RMSprop(
-    Optimizer, name="rmsprop", source="https://www.cs.toronto.edu/~hinton/coursera/lecture6/lec6.pdf"
-):
+class RMSprop(Optimizer, name="rmsprop", source="https://www.cs.toronto.edu/~hinton/coursera/lecture6/lec6.pdf"):
     """p <- p - lr g / (sqrt(v) + eps); v <- alpha v + (1 - alpha) g^2, from v = 0 and without bias correction."""
 
-    alpha: float = field(0.99, ge=0.0, lt=1.0, doc="weight of the past in the mean of the squared gradients")
-    eps: float = field(1e-8, ge=0.0, doc="added to the root")
+    alpha: float = field(default=0.99, ge=0.0, lt=1.0, doc="weight of the past in the mean of the squared gradients")
+    eps: float = field(default=1e-8, ge=0.0, doc="added to the root")
 
     def init(self, params: Params) -> dict[str, Params]:
         return {"v": zeros(params)}

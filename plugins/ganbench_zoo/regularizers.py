@@ -40,7 +40,7 @@ class NoRegularizer(Regularizer, name="none"):
 class R1(Regularizer, name="r1", source="https://arxiv.org/abs/1801.04406"):
     """(gamma / 2) E ||grad_x D(x)||^2 over real x; per-sample gradients."""
 
-    gamma: float = field(10.0, ge=0.0, doc="coefficient; the penalty has half of it")
+    gamma: float = field(default=10.0, ge=0.0, doc="coefficient; the penalty has half of it")
 
     def d_penalty(self, at: DStep) -> Tensor:
         return self.gamma / 2 * at.score_grad(at.real).square().flatten(1).sum(1).mean()
@@ -52,7 +52,7 @@ class R1(Regularizer, name="r1", source="https://arxiv.org/abs/1801.04406"):
 class R2(Regularizer, name="r2", source="https://arxiv.org/abs/1801.04406"):
     """(gamma / 2) E ||grad_x D(x)||^2 over fake x; per-sample gradients, none of which reaches G."""
 
-    gamma: float = field(10.0, ge=0.0, doc="coefficient; the penalty has half of it")
+    gamma: float = field(default=10.0, ge=0.0, doc="coefficient; the penalty has half of it")
 
     def d_penalty(self, at: DStep) -> Tensor:
         return self.gamma / 2 * at.score_grad(at.fake).square().flatten(1).sum(1).mean()
@@ -64,8 +64,8 @@ class R2(Regularizer, name="r2", source="https://arxiv.org/abs/1801.04406"):
 class GradientPenalty(Regularizer, name="gradient-penalty", source="https://arxiv.org/abs/1704.00028"):
     """weight E (||grad_x D(x)|| - target)^2 at x = u real + (1 - u) fake, u ~ U(0, 1) once per sample."""
 
-    weight: float = field(10.0, ge=0.0, doc="coefficient")
-    target: float = field(1.0, ge=0.0, doc="the slope that is asked for, in scores per unit of input")
+    weight: float = field(default=10.0, ge=0.0, doc="coefficient")
+    target: float = field(default=1.0, ge=0.0, doc="the slope that is asked for, in scores per unit of input")
 
     def noise(self, batch: Batch, rng: Generator) -> Slots:
         return {"u": batch.per_sample(rng)}
@@ -92,8 +92,8 @@ class SpectralNorm(Regularizer, name="spectral-norm", source="https://arxiv.org/
     kernel, as in the paper, which is not the operator norm of the convolution. A weight of zero stays zero.
     """
 
-    iterations: int = field(1, ge=1, doc="power iterations before a turn")
-    eps: float = field(1e-12, gt=0.0, doc="norm up to which a weight counts as zero and is not divided")
+    iterations: int = field(default=1, ge=1, doc="power iterations before a turn")
+    eps: float = field(default=1e-12, gt=0.0, doc="norm up to which a weight counts as zero and is not divided")
 
     def init(self, params: Params) -> Slots:
         state: Slots = {}
@@ -144,8 +144,8 @@ class GradientClipping(Regularizer, name="gradient-clipping", source="https://ar
     of scale, which Adam undoes: under Adam only the steps that are clipped more than others differ.
     """
 
-    max_norm: float = field(1.0, gt=0.0, doc="the norm above which gradients shrink")
-    norm_type: float = field(2.0, gt=0.0, doc="p of the norm; inf for the largest absolute value")
+    max_norm: float = field(default=1.0, gt=0.0, doc="the norm above which gradients shrink")
+    norm_type: float = field(default=2.0, gt=0.0, doc="p of the norm; inf for the largest absolute value")
 
     def transform_grads(self, grads: Params, params: Params, state: Slots) -> Params:
         del params, state
@@ -158,7 +158,7 @@ class GradientClipping(Regularizer, name="gradient-clipping", source="https://ar
 class WeightClipping(Regularizer, name="weight-clipping", source="https://arxiv.org/abs/1701.07875"):
     """w <- min(max(w, -bound), bound) for every parameter, biases included, after each move of the network."""
 
-    bound: float = field(0.01, gt=0.0, doc="largest absolute value of a parameter")
+    bound: float = field(default=0.01, gt=0.0, doc="largest absolute value of a parameter")
 
     def project(self, params: Params, state: Slots) -> Params:
         del state
@@ -168,7 +168,7 @@ class WeightClipping(Regularizer, name="weight-clipping", source="https://arxiv.
 class InstanceNoise(Regularizer, name="instance-noise", source="https://arxiv.org/abs/1610.04490"):
     """D sees x + sigma n, n ~ N(0, I), for real and fake x in both players' turns."""
 
-    sigma: float = field(0.1, ge=0.0, doc="standard deviation of the noise, in units of the data")
+    sigma: float = field(default=0.1, ge=0.0, doc="standard deviation of the noise, in units of the data")
 
     def noise(self, batch: Batch, rng: Generator) -> Slots:
         return {"real": batch.normal(rng), "fake": batch.normal(rng)}

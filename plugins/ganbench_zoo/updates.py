@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class Alternating(Update, name="alternating", source="https://arxiv.org/abs/1406.2661"):
     """D moves ``critic_steps`` times, each on fresh samples; then G moves against the D that came out."""
 
-    critic_steps: int = field(1, ge=1, doc="discriminator updates for each generator update")
+    critic_steps: int = field(default=1, ge=1, doc="discriminator updates for each generator update")
 
     @property
     def d_turns(self) -> int:

@@ -29,10 +29,10 @@ class VAT(Regularizer, name="vat", source="https://arxiv.org/abs/1704.03976"):
     differ by O(xi). xi counts in units of the input: the paper's 1e-6 loses the direction to rounding on logits.
     """
 
-    alpha: float = field(1.0, ge=0.0, doc="coefficient")
-    epsilon: float = field(2.0, ge=0.0, doc="length of r for one sample, in units of the input")
-    xi: float = field(0.1, gt=0.0, doc="length of the step by which mode 'power' probes the divergence")
-    iterations: int = field(1, ge=1, doc="power iterations in mode 'power'")
+    alpha: float = field(default=1.0, ge=0.0, doc="coefficient")
+    epsilon: float = field(default=2.0, ge=0.0, doc="length of r for one sample, in units of the input")
+    xi: float = field(default=0.1, gt=0.0, doc="length of the step by which mode 'power' probes the divergence")
+    iterations: int = field(default=1, ge=1, doc="power iterations in mode 'power'")
     mode: Literal["power", "exact"] = "power"
     inputs: Literal["real", "fake", "both"] = "both"
 
