@@ -47,7 +47,7 @@ def load(folder: Path, template: State, device: torch.device) -> tuple[State, di
             metadata = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 # a handle, not a dictionary
         rest = json.loads(metadata["rest"])
-        feed = {name.removeprefix("feed."): t for name, t in tensors.items() if name.startswith("feed.")}
+        feed = {name.removeprefix("feed."): t.clone() for name, t in tensors.items() if name.startswith("feed.")}
         return unflatten(template, tensors, device), feed, rest
     except (SafetensorError, OSError, KeyError, TypeError, ValueError):
         return None  # torn or of another version of the cell: the trial starts anew
@@ -88,7 +88,8 @@ def unflatten(template: State, tensors: Mapping[str, Tensor], device: torch.devi
         found = tensors[path]
         if found.shape != value.shape or found.dtype != value.dtype:
             raise ValueError(f"{path} is {list(found.shape)}, expected {list(value.shape)}")
-        return found.to(device)
+        # a copy on the CPU too: tensors of a mapped file are aligned otherwise, and kernels round by alignment
+        return found.to(device, copy=True)
 
     rebuilt = _walk("", template._replace(logs={}), visit)
     assert isinstance(rebuilt, State)

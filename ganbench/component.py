@@ -140,6 +140,11 @@ class Component:
                     hint=nearest(key, hints) if hints else "it has no fields",
                 )
             values[key] = convert(value, hints[key], place=f"{place}.{key}", resolve=resolve)
+        for f in fields(cls):
+            without = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+            if without and f.name not in values:
+                hint = f"it has no default; add {f.name} = {describe(hints[f.name])}"
+                raise ConfigError(f"{cls.title()} needs the field {f.name!r}", place=place, hint=hint)
         try:
             return cls(**values)
         except ConfigError as error:

@@ -150,8 +150,8 @@ def replacing(path: Path) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
         os.close(handle)
         partial = Path(name)
-        partial.chmod(0o644)
         yield partial
+        partial.chmod(0o644)  # temporary files are born private
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
         partial.replace(path)

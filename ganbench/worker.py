@@ -62,6 +62,8 @@ def work(job: Job, events: Connection, lifeline: Connection) -> None:
         if seed in job.fresh:
             shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
+        for torn in folder.glob(".*.partial"):  # what a killed process was writing
+            torn.unlink()
         _tell(events, "started", {"seed": seed})
 
         def report(kind: str, content: Mapping[str, Any], seed: int = seed) -> None:

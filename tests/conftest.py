@@ -1,0 +1,53 @@
+"""What every test starts from: one torch thread, no cache of the user's, small grids."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PLUGINS = Path(__file__).parent / "plugins"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache folder for the session, so that tests neither use nor leave anything of the user's."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GANBENCH_CACHE", str(folder))
+        yield folder
+
+
+SMALL: dict[str, Any] = {
+    "run": {"name": "small", "seeds": 2, "steps": 20, "batch": 8, "samples": 64, "evaluations": 2},
+    "grid": {
+        "dataset": "ring",
+        "generator": {"use": "mlp", "width": 8, "latent": 4},
+        "discriminator": {"use": "mlp", "width": 8},
+        "loss": "non-saturating",
+        "regularizer": ["none", "r1"],
+        "metrics": ["sliced-wasserstein"],
+    },
+}
+
+
+@pytest.fixture
+def small() -> dict[str, Any]:
+    """A grid of two cells and two seeds that trains in a moment; tests change their own copy."""
+    return copy.deepcopy(SMALL)
+
+
+@pytest.fixture
+def plugins() -> Path:
+    """The folder of plugin files for tests."""
+    return PLUGINS

@@ -1,0 +1,87 @@
+"""Regularizers that misbehave, each in its own way."""
+
+import os
+import signal
+import sys
+import time
+
+import torch
+
+from ganbench import Regularizer, hookimpl
+
+
+class Crash(Regularizer, name="crash"):
+    """The process dies natively."""
+
+    def d_penalty(self, at):
+        os.kill(os.getpid(), signal.SIGSEGV)
+        return at.real_scores.mean()
+
+
+class Raises(Regularizer, name="raises"):
+    """An exception in a hook point."""
+
+    def d_penalty(self, at):
+        raise ValueError("the plugin's own mistake")
+
+
+class NotANumber(Regularizer, name="not-a-number"):
+    """A loss that is NaN from the third step on."""
+
+    def d_penalty(self, at):
+        return torch.where(at.step >= 2, torch.nan, 0.0) * at.real_scores.mean()
+
+
+class Hangs(Regularizer, name="hangs"):
+    """A native call that takes too long."""
+
+    def d_penalty(self, at):
+        time.sleep(60)
+        return at.real_scores.mean()
+
+
+class Leaves(Regularizer, name="leaves"):
+    """The process ends itself."""
+
+    def d_penalty(self, at):
+        os._exit(7)
+
+
+class OutOfMemory(Regularizer, name="out-of-memory"):
+    """An allocation fails."""
+
+    def d_penalty(self, at):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 EiB.")
+
+
+class Prints(Regularizer, name="prints"):
+    """Writes to both streams."""
+
+    def d_penalty(self, at):
+        print("to stdout")
+        print("to stderr", file=sys.stderr)
+        return at.real_scores.mean() * 0
+
+
+class Drift(Regularizer, name="drift"):
+    """weight E (D(x) - m)^2 with m a running mean of D(x): a regularizer with state and noise."""
+
+    weight: float = 0.1
+
+    def init(self, params):
+        some = next(iter(params.values()))
+        return {"mean": torch.zeros((), dtype=some.dtype, device=some.device)}
+
+    def noise(self, batch, rng):
+        return {"jitter": batch.normal(rng, batch.size)}
+
+    def observe(self, at, state):
+        return {"mean": 0.9 * state["mean"] + 0.1 * at.real_scores.mean()}
+
+    def d_penalty(self, at):
+        return self.weight * (at.real_scores + 0.01 * at.noise["jitter"] - at.state["mean"]).square().mean()
+
+
+@hookimpl
+def ganbench_components():
+    return [Crash, Raises, NotANumber, Hangs, Leaves, OutOfMemory, Prints, Drift]
