@@ -309,10 +309,18 @@ class Game:
 
     def _move(self, player: Side, net: Player, grads: Params, state: State) -> Player:
         params, optimizer = self.optimizer.update(net.params, grads, net.optimizer, self.optimizer.rate(player))
+        return net._replace(params=self.project(player, params, state.regularizers), optimizer=optimizer)
+
+    def projects(self, player: Side) -> bool:
+        """Whether an active regularizer projects the parameters of ``player``."""
+        return any(r.acts_on(player) for _, r in self._with("project"))
+
+    def project(self, player: Side, params: Params, slots: AllSlots) -> Params:
+        """The parameters of ``player`` after every active projection."""
         for i, r in self._with("project"):
             if r.acts_on(player):
-                params = r.project(params, state.regularizers[i][player])
-        return net._replace(params=params, optimizer=optimizer)
+                params = r.project(params, slots[i][player])
+        return params
 
     @staticmethod
     def _check_samples(fake: Tensor, real: Tensor) -> None:
