@@ -82,9 +82,9 @@ class Ring(Dataset, name="ring", source="https://arxiv.org/abs/1611.02163"):
 
     metrics: ClassVar[tuple[str | dict[str, Any], ...]] = MIXTURE_METRICS
 
-    modes: int = field(8, ge=1, doc="number of modes")
-    radius: float = field(2.0, gt=0.0, doc="distance of the modes from the origin")
-    std: float = field(0.1, gt=0.0, doc="standard deviation of a mode, per coordinate")
+    modes: int = field(default=8, ge=1, doc="number of modes")
+    radius: float = field(default=2.0, gt=0.0, doc="distance of the modes from the origin")
+    std: float = field(default=0.1, gt=0.0, doc="standard deviation of a mode, per coordinate")
 
     def spec(self) -> SampleSpec:
         angles = [2 * math.pi * k / self.modes for k in range(self.modes)]
@@ -105,8 +105,8 @@ class Grid25(Dataset, name="grid25", source="https://arxiv.org/abs/1705.07761"):
 
     metrics: ClassVar[tuple[str | dict[str, Any], ...]] = MIXTURE_METRICS
 
-    spacing: float = field(2.0, gt=0.0, doc="distance between neighbouring modes")
-    std: float = field(0.05, gt=0.0, doc="standard deviation of a mode, per coordinate")
+    spacing: float = field(default=2.0, gt=0.0, doc="distance between neighbouring modes")
+    std: float = field(default=0.05, gt=0.0, doc="standard deviation of a mode, per coordinate")
 
     def spec(self) -> SampleSpec:
         ticks = [self.spacing * i for i in range(-2, 3)]

@@ -134,8 +134,8 @@ class Classifier(Extractor, name="classifier"):
     damaged or belongs to something else is replaced.
     """
 
-    features: int = field(48, ge=2, doc="dimension of the features")
-    epochs: int = field(30, ge=1, doc="passes over the training split")
+    features: int = field(default=48, ge=2, doc="dimension of the features")
+    epochs: int = field(default=30, ge=1, doc="passes over the training split")
 
     def mismatch(self, cell: Cell) -> str | None:
         return _refusal(cell.dataset)

@@ -44,9 +44,9 @@ class MixtureModes(Metric, name="mixture-modes", source="https://arxiv.org/abs/1
         Measure("rkl", "lower", "nats"),
     )
 
-    min_count: int = field(20, ge=1, doc="high-quality samples that make a mode count")
-    centres: tuple[tuple[float, ...], ...] = field((), doc="centres of the modes; empty: those of the data")
-    std: float = field(0.0, ge=0.0, doc="standard deviation of a mode; 0: that of the data")
+    min_count: int = field(default=20, ge=1, doc="high-quality samples that make a mode count")
+    centres: tuple[tuple[float, ...], ...] = field(default=(), doc="centres of the modes; empty: those of the data")
+    std: float = field(default=0.0, ge=0.0, doc="standard deviation of a mode; 0: that of the data")
 
     def mismatch(self, cell: Cell) -> str | None:
         if self.centres or cell.dataset.spec().modes is not None:
@@ -73,7 +73,7 @@ class MixtureModes(Metric, name="mixture-modes", source="https://arxiv.org/abs/1
             raise ConfigError(f"the modes have {centres.shape[1]} coordinates and the samples {fake.shape[1]}")
         distance, nearest = (fake[:, None] - centres).square().sum(2).min(1)
         hq = distance <= (3 * self.std) ** 2
-        counts = nearest[hq].bincount(minlength=len(centres))
+        counts = nearest[hq].bincount(minlength=len(centres)).to(fake.dtype)
         share = counts / counts.sum()
         divergence = torch.special.xlogy(share, share * len(centres)).sum().item()
         return {
@@ -93,7 +93,7 @@ class SlicedWasserstein(Metric, name="sliced-wasserstein", source="https://arxiv
 
     measures: ClassVar[tuple[Measure, ...]] = (Measure("sw2", "lower"),)
 
-    projections: int = field(200, ge=1, doc="random directions")
+    projections: int = field(default=200, ge=1, doc="random directions")
 
     def compute(self, fake: Tensor, real: Tensor, rng: torch.Generator) -> Mapping[str, float]:
         fake, real = rows(fake, real, least=1)
@@ -202,7 +202,7 @@ class DensityCoverage(Metric, name="density-coverage", source="https://arxiv.org
 
     measures: ClassVar[tuple[Measure, ...]] = (Measure("density", None), Measure("coverage", "higher"))
 
-    k: int = field(5, ge=1, doc="which nearest neighbour gives the radius")
+    k: int = field(default=5, ge=1, doc="which nearest neighbour gives the radius")
 
     def compute(self, fake: Tensor, real: Tensor, rng: torch.Generator) -> Mapping[str, float]:
         del rng

@@ -50,8 +50,8 @@ def _dirac_refusal(name: str, spec: SampleSpec) -> str | None:
 class DiracGenerator(Generator, name="dirac", source=DIRAC_SOURCE):
     """G(z) = theta for every z: the generator of the Dirac-GAN, with one parameter."""
 
-    latent: int = field(1, ge=1, doc="dimension of the latent z, which is ignored")
-    start: float = field(1.0, doc="initial theta")
+    latent: int = field(default=1, ge=1, doc="dimension of the latent z, which is ignored")
+    start: float = field(default=1.0, doc="initial theta")
 
     def mismatch(self, cell: Cell) -> str | None:
         return _dirac_refusal("generator dirac", cell.dataset.spec())
@@ -64,7 +64,7 @@ class DiracGenerator(Generator, name="dirac", source=DIRAC_SOURCE):
 class DiracDiscriminator(Discriminator, name="dirac", source=DIRAC_SOURCE):
     """D(x) = psi x, without a bias: the discriminator of the Dirac-GAN, with one parameter."""
 
-    start: float = field(1.0, doc="initial psi")
+    start: float = field(default=1.0, doc="initial psi")
 
     def mismatch(self, cell: Cell) -> str | None:
         return _dirac_refusal("discriminator dirac", cell.dataset.spec())
@@ -166,9 +166,9 @@ class MLPGenerator(Generator, name="mlp", source=MLP_SOURCE):
     times ``gain`` (0.8 as in Metz et al. 2017, appendix), biases at zero.
     """
 
-    width: int = field(128, ge=1, doc="units in a hidden layer")
-    depth: int = field(2, ge=1, doc="hidden layers")
-    gain: float = field(0.8, gt=0.0, doc="factor of the orthogonal initial weights")
+    width: int = field(default=128, ge=1, doc="units in a hidden layer")
+    depth: int = field(default=2, ge=1, doc="hidden layers")
+    gain: float = field(default=0.8, gt=0.0, doc="factor of the orthogonal initial weights")
     conditional: bool = field(default=False, doc="whether the label, one-hot, enters beside z")
 
     def mismatch(self, cell: Cell) -> str | None:
@@ -188,10 +188,10 @@ class MLPDiscriminator(Discriminator, name="mlp", source=MLP_SOURCE):
     ``gain``, biases at zero. No normalization, so that penalties on the gradient of one sample make sense.
     """
 
-    width: int = field(128, ge=1, doc="units in a hidden layer")
-    depth: int = field(2, ge=1, doc="hidden layers")
-    gain: float = field(0.8, gt=0.0, doc="factor of the orthogonal initial weights")
-    input_scale: float = field(1.0, gt=0.0, doc="factor on x; 0.25 on ring in Metz et al. 2017")
+    width: int = field(default=128, ge=1, doc="units in a hidden layer")
+    depth: int = field(default=2, ge=1, doc="hidden layers")
+    gain: float = field(default=0.8, gt=0.0, doc="factor of the orthogonal initial weights")
+    input_scale: float = field(default=1.0, gt=0.0, doc="factor on x; 0.25 on ring in Metz et al. 2017")
     conditional: bool = field(default=False, doc="whether the label, one-hot, enters beside x")
 
     def mismatch(self, cell: Cell) -> str | None:

@@ -137,9 +137,9 @@ class DCGANGenerator(Generator, name="dcgan", source=SOURCE):
     two: 28 is reached from 7. Weights start at N(0, 0.02).
     """
 
-    width: int = field(64, ge=1, doc="channels before the last convolution")
-    base: int = field(4, ge=1, le=4, doc="least side of the smallest stage; less makes the network deeper")
-    norm: Norm = field("batch", doc="normalization before each ReLU")
+    width: int = field(default=64, ge=1, doc="channels before the last convolution")
+    base: int = field(default=4, ge=1, le=4, doc="least side of the smallest stage; less makes the network deeper")
+    norm: Norm = field(default="batch", doc="normalization before each ReLU")
     conditional: bool = field(default=False, doc="whether the label, one-hot, enters beside z")
 
     def mismatch(self, cell: Cell) -> str | None:
@@ -159,9 +159,9 @@ class DCGANDiscriminator(Discriminator, name="dcgan", source=SOURCE):
     worth more (``width`` of the first convolution, 1 of the output). Weights start at N(0, 0.02).
     """
 
-    width: int = field(64, ge=1, doc="channels after the first convolution")
-    base: int = field(4, ge=1, le=4, doc="least side of the smallest stage; less makes the network deeper")
-    norm: Norm = field("none", doc="normalization after each convolution but the first")
+    width: int = field(default=64, ge=1, doc="channels after the first convolution")
+    base: int = field(default=4, ge=1, le=4, doc="least side of the smallest stage; less makes the network deeper")
+    norm: Norm = field(default="none", doc="normalization after each convolution but the first")
     conditional: bool = field(default=False, doc="whether the label adds its embedding's product with the features")
 
     def mismatch(self, cell: Cell) -> str | None:
