@@ -30,6 +30,7 @@ DEFAULTS: dict[str, Any] = {"regularizer": "none", "optimizer": "adam", "update"
 """What an axis is where a grid does not name it; the others must be named."""
 SWEEP, BECAUSE = "sweep", "because"
 SPEC_SCHEMA = 1
+RUN_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 NONE = "none"
 """The label of the empty stack of regularizers."""
 
@@ -249,7 +250,7 @@ class Grid:
             raise ConfigError("[run] is not a table", place=source)
         run = dict(table.get("run", {}))
         name = run.pop("name", stem)
-        if not (isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name)):
+        if not (isinstance(name, str) and re.fullmatch(RUN_NAME, name)):
             raise ConfigError(
                 f"{name!r} is not a name for a run",
                 place=f"{source}: [run].name",
@@ -362,9 +363,11 @@ class _Exclude:
             if role not in AXES:
                 raise ConfigError(f"unknown key {role!r}", place=place, hint=nearest(role, (*AXES, BECAUSE)))
             alternatives = value if isinstance(value, list) else [value]
+            if not alternatives:
+                raise ConfigError("an empty list matches no cell", place=f"{place} {role}")
             wanted[role] = tuple(
                 tuple(_pattern(role, v, f"{place} {role}", registry) for v in alternative)
-                if isinstance(alternative, list)
+                if isinstance(alternative, list) and role == "regularizer"
                 else _pattern(role, alternative, f"{place} {role}", registry)
                 for alternative in alternatives
             )
@@ -379,7 +382,7 @@ class _Exclude:
     def _fits(role: str, alternative: Any, cell: Cell) -> bool:
         if role != "regularizer":
             return _is(getattr(cell, role), alternative)
-        if alternative and isinstance(alternative[0], tuple):  # a list of lists means this very stack
+        if not alternative or isinstance(alternative[0], tuple):  # a list in the list means this very stack
             stack = cell.regularizers
             return len(stack) == len(alternative) and all(map(_is, stack, alternative))
         if alternative[0] == NONE:
