@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -90,12 +91,11 @@ def check_regularizer(regularizer: Regularizer, *, shape: tuple[int, ...] | None
     def params() -> None:
         for player, slots in own.items():
             before: Params = getattr(trial.state, player).params
-            for hook, after in (
-                ("reparameterize", regularizer.reparameterize(before, slots)),
-                ("transform_grads", regularizer.transform_grads(before, before, slots)),
-                ("project", regularizer.project(before, slots)),
-            ):
-                alike(before, after, hook)
+            for hook in ("reparameterize", "transform_grads", "project"):
+                given = copy.deepcopy(before)
+                others = (before, slots) if hook == "transform_grads" else (slots,)
+                alike(before, getattr(regularizer, hook)(given, *others), hook)
+                expect(all(torch.equal(given[n], p) for n, p in before.items()), f"{hook} wrote to what it was given")
 
     def slots() -> None:
         for player, before in own.items():
@@ -123,8 +123,8 @@ def check_regularizer(regularizer: Regularizer, *, shape: tuple[int, ...] | None
     checks = [
         ("stays finite in float32", trains(torch.float32)),
         ("works in float64", trains(torch.float64)),
-        ("keeps names, shapes and types of parameters", params),
-        ("keeps names, shapes and types of its state", slots),
+        ("keeps parameters as they were, and their names, shapes and types", params),
+        ("keeps the names, shapes and types of its state", slots),
     ]
     if regularizer.uses("augment"):
         checks.append(("augments without changing shapes or cutting gradients", augment))
