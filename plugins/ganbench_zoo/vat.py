@@ -58,7 +58,7 @@ class VAT(Regularizer, name="vat", source="https://arxiv.org/abs/1704.03976"):
         """E KL(p(x) || p(x + r)) [] at ``x [B, *shape]`` with its constant ``logits [B]``."""
         d = unit(start, start)
         d = self._exact(at, x, d) if self.mode == "exact" else self._power(at, x, logits, d)
-        moved = at.score(x + self.epsilon * d)
+        moved = at.score(x + self.epsilon * d.detach())
         return bernoulli_divergence(logits, moved).mean()
 
     def _power(self, at: DStep, x: Tensor, logits: Tensor, d: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ class VAT(Regularizer, name="vat", source="https://arxiv.org/abs/1704.03976"):
         return d
 
     def _exact(self, at: DStep, x: Tensor, d: Tensor) -> Tensor:
-        gradient = unit(at.score_grad(x, create_graph=False).detach(), torch.zeros_like(d))
+        gradient = unit(at.score_grad(x, create_graph=False), torch.zeros_like(d))
         return unit(along((gradient * d).flatten(1).sum(1).sign(), gradient), d)
 
 
