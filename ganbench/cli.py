@@ -42,7 +42,9 @@ def _dispatch(words: list[str]) -> int:
     command = next((w for w in words if not w.startswith("-")), None)
     if command is not None and command not in COMMANDS:
         _add_plugin_commands(command, words, subparsers)
-    args = parser.parse_args(words)
+    args, unknown = parser.parse_known_args(words)
+    if unknown:  # the parser of the command knows its options
+        subparsers.choices.get(command, parser).error(f"unrecognized arguments: {' '.join(unknown)}")
     call: Callable[[argparse.Namespace], int] | None = getattr(args, "call", None)
     if call is None:
         parser.print_help()
@@ -104,12 +106,8 @@ def build_parser() -> tuple[argparse.ArgumentParser, Any]:
     run = command("run", _run, "run a grid, or go on with it: the same command resumes")
     _grid_options(run)
     run.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:0,1 (default: auto)")
-    run.add_argument(
-        "--workers", type=_whole, default=0, metavar="N", help="processes at a time (default: all cores)"
-    )
-    run.add_argument(
-        "--retry", default="", metavar="STATUS,...", help="run failed trials of these statuses again"
-    )
+    run.add_argument("--workers", type=_whole, default=0, metavar="N", help="processes at a time (default: all cores)")
+    run.add_argument("--retry", default="", metavar="STATUS,...", help="run failed trials of these statuses again")
     run.add_argument("--timeout", metavar="T", help="longest time for a trial, such as 90s, 30m or 2h")
     run.add_argument("--smoke", action="store_true", help="two steps of one seed of each cell, into NAME-smoke")
 
@@ -121,9 +119,7 @@ def build_parser() -> tuple[argparse.ArgumentParser, Any]:
     _run_argument(table)
     table.add_argument("--by", default="", metavar="ROLE,...", help="one row for each choice of these roles")
     table.add_argument("--measure", action="append", default=[], metavar="NAME,...", help="only these measures")
-    table.add_argument(
-        "--baseline", default="none", metavar="LABEL", help="the regularizer to compare with"
-    )
+    table.add_argument("--baseline", default="none", metavar="LABEL", help="the regularizer to compare with")
     table.add_argument("--format", default="rich", metavar="STYLE", help="rich, md, latex, csv or json")
 
     listing = command("list", _list, "list components by role")
@@ -161,9 +157,7 @@ def build_parser() -> tuple[argparse.ArgumentParser, Any]:
 def _grid_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--grid", required=True, metavar="FILE", help="the grid file")
     parser.add_argument("--results", default="results", metavar="DIR", help="the folder of runs (default: results)")
-    parser.add_argument(
-        "--seeds", type=_seeds, metavar="N|A,B,...", help="seeds instead of the grid's"
-    )
+    parser.add_argument("--seeds", type=_seeds, metavar="N|A,B,...", help="seeds instead of the grid's")
     parser.add_argument("--steps", type=_whole, metavar="N", help="steps instead of the grid's")
 
 
@@ -181,7 +175,7 @@ def _whole(text: str) -> int:
 def _seeds(text: str) -> tuple[int, ...]:
     """``3`` is seeds 0, 1, 2; ``3,`` or ``1,3`` are those seeds."""
     parts = [p for p in text.split(",") if p]
-    if not parts or not all(p.isdigit() for p in parts):
+    if not parts or not all(p.isdigit() for p in parts) or text == "0":
         raise argparse.ArgumentTypeError(f"{text!r} is neither a number of seeds nor a list such as 0,1,2")
     return tuple(range(int(text))) if "," not in text else tuple(int(p) for p in parts)
 

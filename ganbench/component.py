@@ -33,7 +33,9 @@ def field(
     lt: float | None = None,
     doc: str = "",
 ) -> T:
-    """A field with a range and a description: ``gamma: float = field(default=10.0, ge=0.0, doc="coefficient")``.
+    """A field with a range and a description.
+
+    Example: ``gamma: float = field(default=10.0, ge=0.0, doc="coefficient")``.
 
     Args:
         default: the value without one in the grid; it should reproduce the cited paper.
@@ -237,7 +239,28 @@ def convert(value: Any, hint: Any, *, place: str, resolve: Resolver | None = Non
             return value
         if resolve is not None and isinstance(value, str | dict):
             return resolve(hint.role, value, place)
-    raise ConfigError(f"{value!r} is not {describe(hint)}", place=place)
+    hint_ = "write it without quotes" if isinstance(value, str) and _is_number(value) else ""
+    raise ConfigError(f"{_kind(value)}{value!r} is not {_article(describe(hint))}", place=place, hint=hint_)
+
+
+def _kind(value: object) -> str:
+    """What TOML calls a value that could be taken for another type."""
+    return {str: "the string ", bool: "the boolean "}.get(type(value), "")
+
+
+def _article(words: str) -> str:
+    """``an int`` for ``int``; what is more than one word or quoted stays as it is."""
+    if not words.isalpha():
+        return words
+    return f"an {words}" if words[0] in "aeiou" else f"a {words}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def check_bounds(value: Any, bounds: Mapping[str, float], *, place: str) -> None:

@@ -59,7 +59,7 @@ class Settings(Component, role="run", name="run"):
     @classmethod
     def title(cls) -> str:
         """What messages call it."""
-        return "[run]"
+        return "a run"
 
     def validate(self) -> None:
         parse_duration(self.timeout, place=".timeout")
@@ -235,7 +235,8 @@ class Grid:
             hint = nearest(path.name, near) if near else "ganbench new grid NAME writes one"
             raise ConfigError("there is no such grid file", place=str(path), hint=hint) from None
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"the grid file cannot be read: {error}", place=str(path)) from None
+            why = error.strerror if isinstance(error, OSError) else error
+            raise ConfigError(f"the grid file cannot be read: {why}", place=str(path)) from None
         except tomllib.TOMLDecodeError as error:
             raise ConfigError(f"not valid TOML: {error}", place=str(path)) from None
         return cls._checked(text, table, str(path), path.resolve().parent, path.stem)

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import importlib.metadata
 import importlib.util
+import inspect
 import linecache
 import sys
 import traceback
@@ -19,7 +20,7 @@ from typing import Any
 import pluggy
 
 from ganbench import hookspecs
-from ganbench.component import USE, Component
+from ganbench.component import USE, Component, field_types
 from ganbench.errors import ConfigError, GanbenchError, PluginError, nearest
 
 GROUP = "ganbench"
@@ -172,6 +173,8 @@ class Registry:
 
     def _load_file(self, file: Path) -> None:
         path = file.resolve()
+        if path.is_dir():
+            raise PluginError("a plugin is a Python file, not a folder", place=str(file))
         if not path.is_file():
             siblings = [p.name for p in path.parent.glob("*.py")] if path.parent.is_dir() else []
             hint = nearest(path.name, siblings) if siblings else ""
@@ -204,7 +207,8 @@ class Registry:
         try:
             self.manager.register(module, name=f"{origin.name}@{origin.where}")
         except (pluggy.PluginValidationError, ValueError) as error:
-            raise PluginError(f"plugin {origin} does not fit the hooks: {error}") from error
+            message, hint = _misfit(module) or (" ".join(str(error).split()), "")
+            raise PluginError(f"plugin {origin} does not fit the hooks: {message}", hint=hint) from error
         self.origins[module] = origin
 
     def _check_hooks(self) -> None:
@@ -222,13 +226,19 @@ class Registry:
             if getattr(offer, "ganbench_impl", None) is None or offer is None:
                 continue
             with _blaming(origin):
-                offered = list(offer())
+                returned = offer()
+                offered = list(returned) if isinstance(returned, Iterable) else None
+            if offered is None:
+                raise PluginError(
+                    f"ganbench_components of plugin {origin} returned {returned!r}", hint="return a list of classes"
+                )
             for cls in offered:
                 self._add(cls, origin)
 
     def _add(self, cls: object, origin: Origin) -> None:
         if not (isinstance(cls, type) and issubclass(cls, Component)):
-            raise PluginError(f"plugin {origin} offers {cls!r}, which is no component class")
+            hint = "offer the class, not an instance" if isinstance(cls, Component) else ""
+            raise PluginError(f"plugin {origin} offers {cls!r}, which is no component class", hint=hint)
         if cls.role not in self._components:
             raise PluginError(
                 f"plugin {origin} offers {cls.__qualname__} of no known role", hint=f"roles: {', '.join(ROLES)}"
@@ -244,6 +254,8 @@ class Registry:
                 f"two plugins offer a {cls.role} named {cls.name!r}: {self._offered[there]} and {origin}",
                 hint="rename one, or block a plugin with --without NAME",
             )
+        with _blaming(origin):
+            field_types(cls)  # annotations that cannot be resolved are told here, not when a cell is made
         self._components[cls.role][cls.name] = cls
         self._offered[cls] = origin
 
@@ -260,7 +272,10 @@ def _blaming(origin: Origin) -> Iterator[None]:
     try:
         yield
     except GanbenchError as error:
-        raise PluginError(f"plugin {origin} failed to load: {error}") from error
+        inner = f"{error.place[1:]}: {error.message}" if error.place.startswith(".") else error.message
+        raise PluginError(
+            f"plugin {origin} failed to load: {inner}", place=_last_place(error, origin), hint=error.hint
+        ) from error
     except (Exception, SystemExit) as error:  # anything may come out of somebody's module
         raise PluginError(
             f"plugin {origin} failed to load: {type(error).__name__}: {error}",
@@ -268,6 +283,19 @@ def _blaming(origin: Origin) -> Iterator[None]:
             hint=_import_hint(error),
             traceback=own_traceback(error),
         ) from error
+
+
+def _misfit(module: types.ModuleType) -> tuple[str, str] | None:
+    """The first argument of a hook implementation that its specification lacks, with the nearest that it has."""
+    for name, specification in vars(hookspecs).items():
+        function = getattr(module, name, None)
+        if not name.startswith("ganbench_") or not inspect.isfunction(function):
+            continue
+        known = inspect.signature(specification).parameters
+        for argument in inspect.signature(function).parameters:
+            if argument not in known:
+                return f"{name} has no argument {argument!r}", nearest(argument, known)
+    return None
 
 
 def _import_hint(error: BaseException) -> str:
@@ -290,6 +318,8 @@ def own_traceback(error: BaseException, ours: Iterable[str] = (str(Path(__file__
     ]
     if isinstance(error, SyntaxError):
         return "".join(traceback.format_exception_only(error)).rstrip()
+    if not frames:  # nothing of theirs was running
+        return ""
     linecache.checkcache()
     lines = traceback.format_list(frames) + traceback.format_exception_only(error)
     return "".join(lines).rstrip()
