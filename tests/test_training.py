@@ -19,7 +19,9 @@ QUIET = Training(evaluations=1, checkpoint_every=0)
 
 @pytest.fixture(scope="module")
 def registry() -> Registry:
-    return Registry.load([Path(__file__).parent / "plugins" / "trouble.py", Path(__file__).parent / "plugins" / "points.py"])
+    return Registry.load(
+        [Path(__file__).parent / "plugins" / "trouble.py", Path(__file__).parent / "plugins" / "points.py"]
+    )
 
 
 @pytest.fixture
@@ -89,7 +91,9 @@ def test_resuming_from_a_checkpoint_is_bit_identical_to_never_stopping(cell, tmp
     second._step = int(second.state.step)
     second.advance(20 - stop)
     assert same(whole.state, second.state)
-    assert all(torch.equal(a, b) for a, b in zip(whole.feed.state().values(), second.feed.state().values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(whole.feed.state().values(), second.feed.state().values(), strict=True)
+    )
 
 
 def test_the_state_of_a_users_regularizer_is_in_the_checkpoint(cell, tmp_path):
