@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ganbench.samples import Modes, Sampler, Samples, SampleSpec
     from ganbench.seeding import global_stream, stream
     from ganbench.state import Params, Slots, State, Turn, Turns
-    from ganbench.update import Game, Update
+    from ganbench.update import Game, GameVariant, ObjectiveVariant, Update
 
 __version__ = "0.1.0"
 
@@ -43,7 +43,7 @@ _HOME = {
     "samples": ("Modes", "Sampler", "Samples", "SampleSpec"),
     "seeding": ("global_stream", "stream"),
     "state": ("Params", "Slots", "State", "Turn", "Turns"),
-    "update": ("Game", "Update"),
+    "update": ("Game", "GameVariant", "ObjectiveVariant", "Update"),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
 
@@ -59,12 +59,14 @@ __all__ = [
     "Features",
     "GStep",
     "Game",
+    "GameVariant",
     "GanbenchError",
     "Generator",
     "Loss",
     "Measure",
     "Metric",
     "Modes",
+    "ObjectiveVariant",
     "Optimizer",
     "Params",
     "Regularizer",

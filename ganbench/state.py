@@ -12,8 +12,9 @@ from torch import Tensor
 Params: TypeAlias = dict[str, Tensor]
 """Parameters, gradients or buffers of one network by their dotted names."""
 Slots: TypeAlias = dict[str, Tensor]
-"""State or noise of one regularizer by names of its own choosing."""
+"""State of a loss, or state or noise of one regularizer, by names of its own choosing."""
 Side: TypeAlias = Literal["g", "d"]
+SIDES: tuple[Side, ...] = ("g", "d")
 
 
 class Player(NamedTuple):
@@ -27,17 +28,26 @@ class Player(NamedTuple):
 class State(NamedTuple):
     """Everything that a step changes, for one seed.
 
-    ``regularizers[i]["d"]`` is the state of the i-th regularizer for the discriminator. ``ema`` holds the
-    generator's averaged parameters and its latest buffers. ``step [] int64`` counts finished steps. ``logs``
-    are scalars of the last step, left on the device until somebody asks.
+    ``regularizers[i]["d"]`` is the state of the i-th regularizer for the discriminator, ``loss`` that of the loss.
+    ``ema`` holds the generator's averaged parameters and its latest buffers. ``update`` is what the update rule
+    remembers. ``step [] int64`` counts finished steps. ``logs`` are scalars of the last step, left on the device
+    until somebody asks.
     """
 
     g: Player
     d: Player
     ema: Params
     regularizers: tuple[dict[str, Slots], ...]
+    loss: Slots
+    update: dict[str, Params]
     step: Tensor
     logs: dict[str, Tensor]
+
+    def with_params(self, player: Side, params: Params) -> State:
+        """This state with other parameters of ``player``."""
+        if player == "g":
+            return self._replace(g=self.g._replace(params=params))
+        return self._replace(d=self.d._replace(params=params))
 
 
 class Turn(NamedTuple):

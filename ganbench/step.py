@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from ganbench.errors import ContractError
-from ganbench.loss import Loss
+from ganbench.loss import Loss, LossStep
 from ganbench.networks import Network
 from ganbench.optimizer import Optimizer
 from ganbench.regularizer import DStep, GStep, Regularizer
-from ganbench.state import Params, Player, Side, Slots, State, Turn
+from ganbench.state import SIDES, Params, Player, Side, Slots, State, Turn
+from ganbench.update import Update
 
 Aux = TypeVar("Aux")
 AllSlots = tuple[dict[str, Slots], ...]
@@ -27,6 +28,10 @@ class Derivatives(Protocol):
 
     def gradients(self, objective: Callable[[Params], tuple[Tensor, Aux]], params: Params) -> tuple[Params, Aux]:
         """The gradient of ``objective(params)[0]``, and what else it returned."""
+        ...
+
+    def slope(self, function: Callable[[Params], Tensor], at: Params) -> Params:
+        """The gradient of ``function``, itself differentiable in whatever ``at`` and the function depend on."""
         ...
 
     def scored(
@@ -51,10 +56,19 @@ class Autograd:
         grads = torch.autograd.grad(value, list(leaves.values()), materialize_grads=True)
         return dict(zip(params, grads, strict=True)), aux
 
+    def slope(self, function: Callable[[Params], Tensor], at: Params) -> Params:
+        # a view is a variable of its own: what else the function makes of `at` is constant to this derivative
+        leaves = {name: p.view_as(p) if p.requires_grad else p.detach().requires_grad_() for name, p in at.items()}
+        value = function(leaves)
+        if not value.requires_grad:
+            return {name: torch.zeros_like(p) for name, p in at.items()}
+        grads = torch.autograd.grad(value, list(leaves.values()), create_graph=True, materialize_grads=True)
+        return dict(zip(at, grads, strict=True))
+
     def scored(
         self, score: Callable[[Tensor], tuple[Tensor, Params]], x: Tensor
     ) -> tuple[Tensor, Tensor, Params, Gradient]:
-        x = x.detach().requires_grad_()
+        x = x if x.requires_grad else x.detach().requires_grad_()  # with a history where that is to be derived too
         scores, buffers = score(x)
         return x, scores, buffers, lambda create_graph: _gradient(scores, x, create_graph=create_graph, retain=True)
 
@@ -76,18 +90,21 @@ def _gradient(scores: Tensor, x: Tensor, *, create_graph: bool, retain: bool) ->
 class Critic:
     """The discriminator under one set of parameters, remembering the forward passes that the objective made.
 
-    ``score`` and ``score_grad`` are what regularizers get. Passes of the objective go through :meth:`main`: they
-    alone write running statistics, and their input gradients are had without another forward pass.
+    ``score`` and ``score_grad`` are what regularizers get; ``judge`` makes scores of outputs that are none yet.
+    Passes of the objective go through :meth:`main`: they alone write running statistics, and their input gradients
+    are had without another forward pass.
     """
 
     def __init__(self, game: Game, params: Params, buffers: Params, labels: Tensor | None) -> None:
         self.game, self.params, self.frozen, self.labels = game, params, buffers, labels
         self.buffers = buffers
+        self.judge: Callable[[Tensor], Tensor] = lambda output: output
         self._made: list[tuple[Tensor, Gradient]] = []
 
     def main(self, x: Tensor, *, remember: bool) -> tuple[Tensor, Tensor]:
-        """``x`` as it was scored, and its scores; with ``remember``, its input gradient can be asked for later."""
-        if not remember:
+        """``x`` as D saw it, and D's output; with ``remember``, its input gradient can be asked for later."""
+        # the gradient of an embedding is not that of a score
+        if not remember or self.game.loss.output == "embedding":
             scores, self.buffers = self._call(x, self.buffers, self.labels)
             return x, scores
         x, scores, self.buffers, gradient = self.game.derivatives.scored(
@@ -96,8 +113,14 @@ class Critic:
         self._made.append((x, gradient))
         return x, scores
 
-    def score(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+    def output(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         return self._call(x, self.frozen, self.labels if labels is None else labels)[0]
+
+    def score(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.judge(self.output(x, labels))
+
+    def code(self, x: Tensor) -> Tensor:
+        return self.game.discriminator(self.params, self.frozen, x, self.labels, True)[0]
 
     def score_grad(self, x: Tensor, labels: Tensor | None = None, *, create_graph: bool = True) -> Tensor:
         if labels is None:
@@ -138,104 +161,149 @@ class Game:
     derivatives: Derivatives
 
     def d_grads(self, state: State, turn: Turn) -> tuple[Params, State]:
-        """Gradients of ``d_loss(D(x), D(G(z))) + sum of every * d_penalty``, and the state after the turn."""
+        """Gradients of :meth:`d_objective`, and the state after the turn."""
+        return self.grads("d", lambda given: self.d_objective(given, turn), state)
+
+    def g_grads(self, state: State, turn: Turn) -> tuple[Params, State]:
+        """Gradients of :meth:`g_objective`, and the state after the turn."""
+        return self.grads("g", lambda given: self.g_objective(given, turn), state)
+
+    def grads(
+        self, player: Side, objective: Callable[[State], tuple[Tensor, State]], state: State
+    ) -> tuple[Params, State]:
+        """Gradients of any ``objective`` in ``player``'s parameters after ``transform_grads``, and its state."""
+        grads, after = self.derivatives.gradients(
+            lambda params: objective(state.with_params(player, params)), getattr(state, player).params
+        )
+        for side in SIDES:  # the objective had others, or leaves of a graph
+            after = after.with_params(side, getattr(state, side).params)
+        return self._transform(player, grads, after), after
+
+    def slope(self, function: Callable[[Params], Tensor], at: Params) -> Params:
+        """The gradient of ``function``, itself differentiable in whatever ``at`` and the function depend on."""
+        return self.derivatives.slope(function, at)
+
+    def fake_scores(self, state: State, turn: Turn) -> Tensor:
+        """D(G(z)) [B], differentiable as :meth:`d_objective` is."""
         with torch.no_grad():
             slots = self._prepare("d", state)
-            g_params = self._effective("g", state.g.params, slots)
-            raw, g_buffers = self.generator(g_params, state.g.buffers, turn.latents, turn.labels)
-            self._check_samples(raw, turn.real)
-            seen_real = self._augment(turn.real, "real", turn, slots)
-            seen_fake = self._augment(raw, "fake", turn, slots)
+        fake, _ = self.generator(
+            self._effective("g", state.g.params, slots), state.g.buffers, turn.latents, turn.labels
+        )
+        critic = Critic(self, self._effective("d", state.d.params, slots), state.d.buffers, turn.labels)
+        return critic.output(self._augment(fake, "fake", turn, slots))
+
+    def d_objective(self, state: State, turn: Turn) -> tuple[Tensor, State]:
+        """``d_loss(D(x), D(G(z))) + sum of every * d_penalty``, and the state after the turn.
+
+        It is differentiable, as often as its components are, in the parameters of both players in ``state`` and
+        in the latents of ``turn``. Where these carry no history, none is recorded for the fakes.
+        """
+        with torch.no_grad():
+            slots = self._prepare("d", state)
+        g_params = self._effective("g", state.g.params, slots)
+        raw, g_buffers = self.generator(g_params, state.g.buffers, turn.latents, turn.labels)
+        self._check_samples(raw, turn.real)
 
         def generate(z: Tensor, labels: Tensor | None = None) -> Tensor:
             return self.generator(g_params, state.g.buffers, z, turn.labels if labels is None else labels)[0]
 
-        def objective(params: Params) -> tuple[Tensor, tuple[Params, AllSlots, dict[str, Tensor]]]:
-            critic = Critic(self, self._effective("d", params, slots), state.d.buffers, turn.labels)
-            remember = any(True for _ in self._with("d_penalty"))
-            real, real_scores = critic.main(seen_real, remember=remember)
-            fake, fake_scores = critic.main(seen_fake, remember=remember)
-            loss = total = self.loss.d_loss(real_scores, fake_scores)
-            logs = {
-                "d_loss": loss.detach(),
-                "d_real": real_scores.detach().mean(),
-                "d_fake": fake_scores.detach().mean(),
-            }
+        critic = Critic(self, self._effective("d", state.d.params, slots), state.d.buffers, turn.labels)
+        remember = any(True for _ in self._with("d_penalty"))
+        real, real_output = critic.main(self._augment(turn.real, "real", turn, slots), remember=remember)
+        fake, fake_output = critic.main(self._augment(raw, "fake", turn, slots), remember=remember)
+        critic.judge = lambda output: self.loss.score(output, real_output, fake_output)
+        seen = LossStep(real=real, fake=fake, state=state.loss, code=critic.code)
+        loss = total = self.loss.d_loss_at(real_output, fake_output, seen)
+        with torch.no_grad():
+            own = self.loss.observe(real_output.detach(), fake_output.detach(), state.loss)
+        logs = {
+            "d_loss": loss.detach(),
+            "d_real": real_output.detach().mean(),
+            "d_fake": fake_output.detach().mean(),
+        }
+        logs |= {f"loss-{name}": value for name, value in own.items() if value.dim() == 0}
 
-            def at(i: int) -> DStep:
-                return DStep(
-                    real=real,
-                    fake=fake,
-                    labels=turn.labels,
-                    real_scores=real_scores,
-                    fake_scores=fake_scores,
-                    latents=turn.latents,
-                    noise=turn.noise[i],
-                    state=self._own(i, "d", slots),
-                    step=state.step,
-                    score=critic.score,
-                    score_grad=critic.score_grad,
-                    generate=generate,
-                )
+        def at(i: int) -> DStep:
+            return DStep(
+                real=real,
+                fake=fake,
+                labels=turn.labels,
+                real_scores=critic.judge(real_output),
+                fake_scores=critic.judge(fake_output),
+                latents=turn.latents,
+                noise=turn.noise[i],
+                state=self._own(i, "d", slots),
+                step=state.step,
+                score=critic.score,
+                score_grad=critic.score_grad,
+                generate=generate,
+            )
 
-            for i, regularizer in self._with("d_penalty"):
-                penalty = scalar(regularizer.d_penalty(at(i)), regularizer, "d_penalty")
-                total = total + regularizer.every * penalty
-                logs[f"d_penalty-{i}"] = penalty.detach()
-            return total, (critic.buffers, self._observe("d", at, slots), logs)
-
-        grads, (d_buffers, slots, logs) = self.derivatives.gradients(objective, state.d.params)
+        for i, regularizer in self._with("d_penalty"):
+            penalty = scalar(regularizer.d_penalty(at(i)), regularizer, "d_penalty")
+            total = total + regularizer.every * penalty
+            logs[f"d_penalty-{i}"] = penalty.detach()
         after = state._replace(
             g=state.g._replace(buffers=g_buffers),
-            d=state.d._replace(buffers=d_buffers),
-            regularizers=slots,
+            d=state.d._replace(buffers=critic.buffers),
+            regularizers=self._observe("d", at, slots),
+            loss=own,
             logs=state.logs | logs,
         )
-        return self._transform("d", grads, after), after
+        return total, after
 
-    def g_grads(self, state: State, turn: Turn) -> tuple[Params, State]:
-        """Gradients of ``g_loss(D(G(z)), D(x)) + sum of every * g_penalty``, and the state after the turn."""
+    def g_objective(self, state: State, turn: Turn) -> tuple[Tensor, State]:
+        """``g_loss(D(G(z)), D(x)) + sum of every * g_penalty``, and the state after the turn.
+
+        It is differentiable as :meth:`d_objective` is.
+        """
         with torch.no_grad():
             slots = self._prepare("g", state)
-            critic = Critic(self, self._effective("d", state.d.params, slots), state.d.buffers, turn.labels)
-            paired = self.loss.paired
-            real_scores = critic.score(self._augment(turn.real, "real", turn, slots)) if paired else None
+        critic = Critic(self, self._effective("d", state.d.params, slots), state.d.buffers, turn.labels)
+        seen_real = turn.real
+        if self.loss.paired or self.loss.informed():
+            seen_real = self._augment(turn.real, "real", turn, slots)
+        real_output = critic.output(seen_real) if self.loss.paired else None
+        g_params = self._effective("g", state.g.params, slots)
+        fake, g_buffers = self.generator(g_params, state.g.buffers, turn.latents, turn.labels)
+        seen_fake = self._augment(fake, "fake", turn, slots)
+        fake_output = critic.output(seen_fake)
+        # what a score compares with is a constant, or one sample's gradient would pass through the others
+        critic.judge = lambda output: self.loss.score(output, real_output, fake_output.detach())
+        seen = LossStep(real=seen_real, fake=seen_fake, state=state.loss, code=critic.code)
+        loss = total = self.loss.g_loss_at(fake_output, real_output, seen)
+        logs = {"g_loss": loss.detach()}
 
-        def objective(params: Params) -> tuple[Tensor, tuple[Params, AllSlots, dict[str, Tensor]]]:
-            g_params = self._effective("g", params, slots)
-            fake, g_buffers = self.generator(g_params, state.g.buffers, turn.latents, turn.labels)
-            fake_scores = critic.score(self._augment(fake, "fake", turn, slots))
-            loss = total = self.loss.g_loss(fake_scores, real_scores)
-            logs = {"g_loss": loss.detach()}
+        def generate(z: Tensor, labels: Tensor | None = None) -> Tensor:
+            return self.generator(g_params, state.g.buffers, z, turn.labels if labels is None else labels)[0]
 
-            def generate(z: Tensor, labels: Tensor | None = None) -> Tensor:
-                return self.generator(g_params, state.g.buffers, z, turn.labels if labels is None else labels)[0]
+        def at(i: int) -> GStep:
+            return GStep(
+                real=turn.real,
+                fake=fake,
+                labels=turn.labels,
+                latents=turn.latents,
+                real_scores=None if real_output is None else critic.judge(real_output),
+                fake_scores=critic.judge(fake_output),
+                noise=turn.noise[i],
+                state=self._own(i, "g", slots),
+                step=state.step,
+                score=critic.score,
+                score_grad=critic.score_grad,
+                generate=generate,
+            )
 
-            def at(i: int) -> GStep:
-                return GStep(
-                    real=turn.real,
-                    fake=fake,
-                    labels=turn.labels,
-                    latents=turn.latents,
-                    real_scores=real_scores,
-                    fake_scores=fake_scores,
-                    noise=turn.noise[i],
-                    state=self._own(i, "g", slots),
-                    step=state.step,
-                    score=critic.score,
-                    score_grad=critic.score_grad,
-                    generate=generate,
-                )
-
-            for i, regularizer in self._with("g_penalty"):
-                penalty = scalar(regularizer.g_penalty(at(i)), regularizer, "g_penalty")
-                total = total + regularizer.every * penalty
-                logs[f"g_penalty-{i}"] = penalty.detach()
-            return total, (g_buffers, self._observe("g", at, slots), logs)
-
-        grads, (g_buffers, slots, logs) = self.derivatives.gradients(objective, state.g.params)
-        after = state._replace(g=state.g._replace(buffers=g_buffers), regularizers=slots, logs=state.logs | logs)
-        return self._transform("g", grads, after), after
+        for i, regularizer in self._with("g_penalty"):
+            penalty = scalar(regularizer.g_penalty(at(i)), regularizer, "g_penalty")
+            total = total + regularizer.every * penalty
+            logs[f"g_penalty-{i}"] = penalty.detach()
+        after = state._replace(
+            g=state.g._replace(buffers=g_buffers),
+            regularizers=self._observe("g", at, slots),
+            logs=state.logs | logs,
+        )
+        return total, after
 
     @torch.no_grad()
     def apply_d(self, state: State, grads: Params) -> State:
@@ -331,15 +399,20 @@ class Game:
 
 
 def initial_state(
-    generator: Network, discriminator: Network, regularizers: Sequence[Regularizer], optimizer: Optimizer
+    generator: Network,
+    discriminator: Network,
+    regularizers: Sequence[Regularizer],
+    optimizer: Optimizer,
+    loss: Loss | None = None,
+    update: Update | None = None,
 ) -> State:
-    """The state before the first step, from freshly built networks."""
-    device = next(iter(generator.params.values())).device
+    """The state before the first step, from freshly built networks; what has no state of its own may be left out."""
+    like = next(iter(generator.params.values()))
     players = {
         "g": Player(generator.params, generator.buffers, optimizer.init(generator.params)),
         "d": Player(discriminator.params, discriminator.buffers, optimizer.init(discriminator.params)),
     }
-    return State(
+    state = State(
         g=players["g"],
         d=players["d"],
         ema={name: p.clone() for name, p in (generator.params | generator.buffers).items()},
@@ -347,9 +420,12 @@ def initial_state(
             {player: r.init(net.params) for player, net in players.items() if r.acts_on(player)}  # type: ignore[arg-type] # the keys are "g" and "d"
             for r in regularizers
         ),
-        step=torch.zeros((), dtype=torch.int64, device=device),
+        loss={} if loss is None else loss.init(like),
+        update={},
+        step=torch.zeros((), dtype=torch.int64, device=like.device),
         logs={},
     )
+    return state if update is None else state._replace(update=update.init(state))
 
 
 def effective_generator(params: Params, regularizers: Sequence[Regularizer], slots: AllSlots) -> Params:

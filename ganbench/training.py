@@ -156,7 +156,9 @@ class Trainer:
             dtype=self.dtype,
             device=self.device,
         )
-        self.state = initial_state(self.generator, self.discriminator, cell.regularizers, cell.optimizer)
+        self.state = initial_state(
+            self.generator, self.discriminator, cell.regularizers, cell.optimizer, cell.loss, cell.update
+        )
 
     def _network(self, name: str, component: Generator | Discriminator) -> Network:
         """A network whose initial weights depend on the seed and its own specification, and on nothing else."""
@@ -361,7 +363,7 @@ class _Counted(Network):
         super().__init__(module)
         self.forwards = self.backwards = 0
 
-    def __call__(self, params: Params, buffers: Params, *inputs: Tensor | None) -> tuple[Tensor, Params]:
+    def __call__(self, params: Params, buffers: Params, *inputs: Tensor | bool | None) -> tuple[Tensor, Params]:
         scores, written = super().__call__(params, buffers, *inputs)
         n = scores.shape[0]
         self.forwards += n

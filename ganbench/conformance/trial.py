@@ -110,7 +110,14 @@ class Trial:
             device=torch.device("cpu"),
         )
         self.turns = self.feed.turns(self.game.active)
-        self.state = initial_state(networks[0], networks[1], self.game.regularizers, self.game.optimizer)
+        self.state = initial_state(
+            networks[0],
+            networks[1],
+            self.game.regularizers,
+            self.game.optimizer,
+            self.game.loss,
+            self.update,
+        )
 
     def step(self, state: State, turns: Any) -> State:
         return self.update.step(self.game, state, turns)
