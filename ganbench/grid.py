@@ -292,10 +292,9 @@ class Grid:
             for cell in self._block(block, place, registry, steps):
                 if cell.id in cells:
                     continue
-                hit = next((i for i, e in enumerate(excludes) if e.matches(cell)), None)
-                if hit is not None:
-                    matched.add(hit)
-                skip = f"excluded: {excludes[hit].because}" if hit is not None else cell.refusal()
+                hits = [i for i, e in enumerate(excludes) if e.matches(cell)]
+                matched.update(hits)
+                skip = f"excluded: {excludes[hits[0]].because}" if hits else cell.refusal()
                 cells[cell.id] = Combination(cell, skip)
         self.notes[:] = [f"{e.place} matches no cell" for i, e in enumerate(excludes) if i not in matched]
         return list(cells.values())

@@ -321,7 +321,10 @@ def test_the_installed_command_tells_an_error_in_one_line_and_keeps_quiet_in_a_c
     assert done.stdout == ""
     assert done.stderr == "error: g.toml: [grid] loss: loss has no component 'hing'; did you mean 'hinge'?\n"
     piped = subprocess.run(
-        f"{sys.executable} -m ganbench.cli schema | head -n 1", shell=True, capture_output=True, text=True, check=False
+        ["sh", "-c", f"{sys.executable} -m ganbench.cli schema | head -n 1"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert piped.stdout == "{\n"
     assert piped.stderr == ""
