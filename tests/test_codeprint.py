@@ -51,8 +51,7 @@ def fingerprint(tmp_path: Path):
         # the import is renamed so that Python loads each helper; the name is the same length of text everywhere
         (folder / "plugin.py").write_text(textwrap.dedent(plugin).replace("import helper", f"import {name} as helper"))
         registry = Registry.load([folder / "plugin.py"])
-        text = codeprint.of_class(registry.get("regularizer", "mine"))
-        return text
+        return codeprint.of_class(registry.get("regularizer", "mine"))
 
     return of
 
