@@ -12,7 +12,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, Self, TypeVar, dataclass_transform
 
-from ganbench.errors import ConfigError, PluginError, nearest
+from ganbench.errors import ConfigError, PluginError, an, nearest
 
 if typing.TYPE_CHECKING:
     from ganbench.grid import Cell
@@ -193,7 +193,7 @@ def describe(hint: Any) -> str:
     if origin in {typing.Union, types.UnionType}:
         return " or ".join(describe(a) for a in args if a is not types.NoneType)
     if isinstance(hint, type) and issubclass(hint, Component):
-        return f"a {hint.role}"
+        return an(hint.role)
     return getattr(hint, "__name__", str(hint))
 
 
@@ -250,9 +250,7 @@ def _kind(value: object) -> str:
 
 def _article(words: str) -> str:
     """``an int`` for ``int``; what is more than one word or quoted stays as it is."""
-    if not words.isalpha():
-        return words
-    return f"an {words}" if words[0] in "aeiou" else f"a {words}"
+    return an(words) if words.isalpha() else words
 
 
 def _is_number(text: str) -> bool:

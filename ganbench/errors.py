@@ -71,6 +71,11 @@ class CheckFailedError(GanbenchError):
     exit_code = 1
 
 
+def an(noun: str) -> str:
+    """``a loss`` or ``an optimizer``."""
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """``did you mean 'hinge'?`` for the closest known name, or the known names if none is close."""
     names = sorted(known)

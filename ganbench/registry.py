@@ -21,7 +21,7 @@ import pluggy
 
 from ganbench import hookspecs
 from ganbench.component import USE, Component, field_types
-from ganbench.errors import ConfigError, GanbenchError, PluginError, nearest
+from ganbench.errors import ConfigError, GanbenchError, PluginError, an, nearest
 
 GROUP = "ganbench"
 """Entry points of plugins with components or run-level hooks; they may import torch."""
@@ -120,7 +120,7 @@ class Registry:
         if name in self._components[role]:
             return self._components[role][name]
         elsewhere = [other for other in ROLES if name in self._components[other]]
-        hint = f"{name!r} is a {elsewhere[0]}" if elsewhere else nearest(name, known)
+        hint = f"{name!r} is {an(elsewhere[0])}" if elsewhere else nearest(name, known)
         raise ConfigError(f"{role} has no component {name!r}", place=place, hint=hint)
 
     def parse(self, role: str, value: object, place: str = "") -> Component:
@@ -132,12 +132,12 @@ class Registry:
         if isinstance(value, Component):
             if value.role == role:
                 return value
-            raise ConfigError(f"{value.name!r} is a {value.role}, not a {role}", place=place)
+            raise ConfigError(f"{value.name!r} is {an(value.role)}, not {an(role)}", place=place)
         if isinstance(value, str):
             return self.get(role, value, place=place).from_table({}, place=place, resolve=self.parse)
         if not isinstance(value, dict):
             raise ConfigError(
-                f"{value!r} is not a {role}", place=place, hint=f'write a name or {{ {USE} = "name", field = value }}'
+                f"{value!r} is not {an(role)}", place=place, hint=f'write a name or {{ {USE} = "name", field = value }}'
             )
         table = dict(value)
         name = table.pop(USE, None)
@@ -251,7 +251,7 @@ class Registry:
         there = self._components[cls.role].get(cls.name)
         if there is not None and there is not cls:
             raise PluginError(
-                f"two plugins offer a {cls.role} named {cls.name!r}: {self._offered[there]} and {origin}",
+                f"two plugins offer {an(cls.role)} named {cls.name!r}: {self._offered[there]} and {origin}",
                 hint="rename one, or block a plugin with --without NAME",
             )
         with _blaming(origin):

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from ganbench.component import NAME
-from ganbench.errors import ConfigError, nearest
+from ganbench.errors import ConfigError, an, nearest
 
 GRID = "grid"
 
@@ -71,7 +71,7 @@ def _check_free(role: str, name: str, path: Path) -> None:
     if name in installed().names(role):
         origin = installed().origin(installed().get(role, name))
         raise ConfigError(
-            f"there is a {role} {name!r} already, from {origin}", place="ganbench new", hint="choose another name"
+            f"there is {an(role)} {name!r} already, from {origin}", place="ganbench new", hint="choose another name"
         )
     if path.stem in sys.stdlib_module_names or importlib.util.find_spec(path.stem) is not None:
         raise ConfigError(
