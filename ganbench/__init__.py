@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from ganbench.component import Component, field
     from ganbench.dataset import Dataset, cache_dir
     from ganbench.errors import ConfigError, ContractError, GanbenchError
+    from ganbench.grid import Cell
+    from ganbench.grid import Cell
     from ganbench.hookspecs import hookimpl
-    from ganbench.loss import Loss
+    from ganbench.loss import Loss, LossStep
     from ganbench.metric import Extractor, Features, Measure, Metric
     from ganbench.networks import Discriminator, Generator
     from ganbench.optimizer import Optimizer
@@ -33,8 +35,10 @@ _HOME = {
     "component": ("Component", "field"),
     "dataset": ("Dataset", "cache_dir"),
     "errors": ("ConfigError", "ContractError", "GanbenchError"),
+    "grid": ("Cell",),
+    "grid": ("Cell",),
     "hookspecs": ("hookimpl",),
-    "loss": ("Loss",),
+    "loss": ("Loss", "LossStep"),
     "metric": ("Extractor", "Features", "Measure", "Metric"),
     "networks": ("Discriminator", "Generator"),
     "optimizer": ("Optimizer",),
@@ -49,6 +53,8 @@ _MODULE = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "Batch",
+    "Cell",
+    "Cell",
     "Component",
     "ConfigError",
     "ContractError",
@@ -63,6 +69,7 @@ __all__ = [
     "GanbenchError",
     "Generator",
     "Loss",
+    "LossStep",
     "Measure",
     "Metric",
     "Modes",

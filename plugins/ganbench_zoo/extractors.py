@@ -33,7 +33,7 @@ from ganbench import (
 )
 
 if TYPE_CHECKING:
-    from ganbench.grid import Cell
+    from ganbench import Cell
 
 CLASSIFIER_VERSION = 1
 """Part of the key of every cached classifier: raise it when its network or its training changes."""

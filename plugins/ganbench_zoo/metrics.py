@@ -17,7 +17,7 @@ from torch import Tensor
 from ganbench import Component, ConfigError, ContractError, Measure, Metric, SampleSpec, field, hookimpl
 
 if TYPE_CHECKING:
-    from ganbench.grid import Cell
+    from ganbench import Cell
 
 EXACT_UP_TO = 512
 """Dimension up to which the Fréchet distance factors the samples themselves, not their covariance."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ganbench import Component, ConfigError, ContractError, Discriminator, Generator, SampleSpec, field, hookimpl
 
 if TYPE_CHECKING:
-    from ganbench.grid import Cell
+    from ganbench import Cell
 
 DIRAC_SOURCE = "https://arxiv.org/abs/1801.04406"
 MLP_SOURCE = "https://arxiv.org/abs/1611.02163"

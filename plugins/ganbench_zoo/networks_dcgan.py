@@ -14,7 +14,7 @@ from ganbench import Component, Discriminator, Generator, SampleSpec, field, hoo
 from ganbench_zoo.networks import ToRange, check, one_hot, unlabelled
 
 if TYPE_CHECKING:
-    from ganbench.grid import Cell
+    from ganbench import Cell
 
 SOURCE = "https://arxiv.org/abs/1511.06434"
 LEAST_SIDE = 8
