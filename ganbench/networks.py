@@ -27,7 +27,9 @@ class Discriminator(Component, role="discriminator"):
     """Builds a module ``forward(x [B, *shape], y [B] | None) -> scores [B]``, high on real samples."""
 
     output: ClassVar[str] = "scores"
-    """What it returns: ``scores`` [B], ``embedding`` [B, d] or ``energy`` [B]; a loss that asks for another refuses it."""
+    """What it returns: ``scores`` [B], ``embedding`` [B, d] or ``energy`` [B]; a loss may ask for another."""
+    has_code: ClassVar[bool] = False
+    """Whether ``forward(x, y, True)`` returns its code [B, d] of x instead, for losses that compare codes."""
 
     def build(self, spec: SampleSpec) -> nn.Module:
         """A freshly initialised module; initialisers may draw from torch's global generator, which is a stream here."""
@@ -51,7 +53,7 @@ class Network:
         self.params: Params = {name: p.detach().clone() for name, p in module.named_parameters()}
         self.buffers: Params = {name: b.detach().clone() for name, b in module.named_buffers()}
 
-    def __call__(self, params: Params, buffers: Params, *inputs: Tensor | None) -> tuple[Tensor, Params]:
+    def __call__(self, params: Params, buffers: Params, *inputs: Tensor | bool | None) -> tuple[Tensor, Params]:
         """The module's output under ``params`` and ``buffers``, and the buffers after the call."""
         import torch
 
