@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from ganbench.dataset import Dataset, cache_dir
     from ganbench.errors import ConfigError, ContractError, GanbenchError
     from ganbench.grid import Cell
-    from ganbench.grid import Cell
     from ganbench.hookspecs import hookimpl
     from ganbench.loss import Loss, LossStep
     from ganbench.metric import Extractor, Features, Measure, Metric
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from ganbench.results import Results, load
     from ganbench.samples import Modes, Sampler, Samples, SampleSpec
     from ganbench.seeding import global_stream, stream
-    from ganbench.state import Params, Slots, State, Turn, Turns
+    from ganbench.state import Params, Side, Slots, State, Turn, Turns
     from ganbench.update import Game, GameVariant, ObjectiveVariant, Update
 
 __version__ = "0.1.0"
@@ -36,7 +35,6 @@ _HOME = {
     "dataset": ("Dataset", "cache_dir"),
     "errors": ("ConfigError", "ContractError", "GanbenchError"),
     "grid": ("Cell",),
-    "grid": ("Cell",),
     "hookspecs": ("hookimpl",),
     "loss": ("Loss", "LossStep"),
     "metric": ("Extractor", "Features", "Measure", "Metric"),
@@ -46,14 +44,13 @@ _HOME = {
     "results": ("Results", "load"),
     "samples": ("Modes", "Sampler", "Samples", "SampleSpec"),
     "seeding": ("global_stream", "stream"),
-    "state": ("Params", "Slots", "State", "Turn", "Turns"),
+    "state": ("Params", "Side", "Slots", "State", "Turn", "Turns"),
     "update": ("Game", "GameVariant", "ObjectiveVariant", "Update"),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "Batch",
-    "Cell",
     "Cell",
     "Component",
     "ConfigError",
@@ -81,6 +78,7 @@ __all__ = [
     "SampleSpec",
     "Sampler",
     "Samples",
+    "Side",
     "Slots",
     "State",
     "Turn",
