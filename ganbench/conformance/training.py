@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ganbench.conformance.findings import Check, Finding, alike, expect, finite, identity, pure, run, same
 from ganbench.conformance.trial import BATCH, SHAPES, Trial
-from ganbench.loss import Loss
+from ganbench.loss import Loss, LossStep
 from ganbench.optimizer import Optimizer
 from ganbench.regularizer import Regularizer
 from ganbench.seeding import stream
@@ -25,10 +25,16 @@ def check_loss(loss: Loss) -> list[Finding]:
     size = (BATCH, 5) if loss.output == "embedding" else (BATCH,)
     real, fake = (torch.randn(size, generator=rng, dtype=torch.float64) for _ in range(2))
     if loss.output == "energy":
-        real, fake = real.abs(), fake.abs()
+        real, fake = 4 * real.abs(), fake.abs()  # apart, so that BEGAN's k leaves 0, where D ignores the fakes
+    samples = tuple(torch.randn(BATCH, *SHAPES[0], generator=rng, dtype=torch.float64) for _ in range(2))
+    first = loss.init(real.new_zeros(()))
+    state = loss.observe(real, fake, first)
 
-    def both(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        return loss.d_loss(real, fake), loss.g_loss(fake, real if loss.paired else None)
+    def both(real: Tensor, fake: Tensor, order: Tensor | slice = slice(None)) -> tuple[Tensor, Tensor]:
+        x, y = (s[order].to(real.dtype) for s in samples)
+        own = {name: value.to(real.dtype) for name, value in state.items()}
+        at = LossStep(real=x, fake=y, state=own, code=lambda x: x)
+        return loss.d_loss_at(real, fake, at), loss.g_loss_at(fake, real if loss.paired else None, at)
 
     def numbers() -> None:
         for value in both(real, fake):
@@ -54,7 +60,8 @@ def check_loss(loss: Loss) -> list[Finding]:
 
     def order() -> None:
         permutation = torch.randperm(BATCH, generator=stream(0, "order"))
-        for value, permuted in zip(both(real, fake), both(real[permutation], fake[permutation]), strict=True):
+        shuffled = both(real[permutation], fake[permutation], permutation)
+        for value, permuted in zip(both(real, fake), shuffled, strict=True):
             expect(torch.allclose(value, permuted, rtol=1e-12, atol=1e-12), f"{value} became {permuted}")
 
     return run(
@@ -64,7 +71,8 @@ def check_loss(loss: Loss) -> list[Finding]:
             ("is finite, with its gradients, at scores of 0 and +-30", extreme),
             ("has a gradient in every score", gradient),
             ("does not depend on the order of the samples", order),
-            *pure(both, (real, fake)),
+            ("keeps names, shapes and types of its state", lambda: alike(first, state, "the state")),
+            *pure(lambda *given: (both(*given[:2]), loss.observe(*given)), (real, fake, state)),
         ]
     )
 
