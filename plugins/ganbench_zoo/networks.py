@@ -151,12 +151,16 @@ class PerceptronD(nn.Module):
         self.classes, self.scale = classes, scale
         self.layers = perceptron(sizes, Leaky, gain)
 
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+    def embed(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """The outputs of the last layer, [B, last size]."""
         x = x.flatten(1) * self.scale
         if self.classes:
             x = torch.cat([x, one_hot(y, self.classes, x)], dim=1)
-        scores: Tensor = self.layers(x)[:, 0]
-        return scores
+        outputs: Tensor = self.layers(x)
+        return outputs
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        return self.embed(x, y)[:, 0]
 
 
 class MLPGenerator(Generator, name="mlp", source=MLP_SOURCE):

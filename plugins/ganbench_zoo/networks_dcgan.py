@@ -93,7 +93,7 @@ class Decoder(nn.Module):
 class Encoder(nn.Module):
     """[B, channels, height, width] -> [B]; a label adds <embedding(y), summed features> (projection)."""
 
-    def __init__(self, width: int, base: int, norm: Norm, spec: SampleSpec, classes: int) -> None:
+    def __init__(self, width: int, base: int, norm: Norm, spec: SampleSpec, classes: int, outputs: int = 1) -> None:
         super().__init__()
         channels, height, length = spec.shape
         chain = sizes(height, length, base)
@@ -105,14 +105,19 @@ class Encoder(nn.Module):
             for narrow, wide, kind in zip(widths, widths[1:], kinds, strict=False)
         )
         self.norms = nn.ModuleList(norm_layer(kind, w) for kind, w in zip(kinds, widths[1:], strict=True))
-        self.head = nn.Linear(widths[-1] * chain[-1][0] * chain[-1][1], 1)
+        self.head = nn.Linear(widths[-1] * chain[-1][0] * chain[-1][1], outputs)
         self.embedding = nn.Embedding(classes, widths[-1]) if classes else None
         self.classes = classes
         initialise(self)
 
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+    def features(self, x: Tensor) -> Tensor:
+        """The activations after the last convolution, [B, channels, height, width]."""
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             x = F.leaky_relu(norm(convolution(x)), 0.2)
+        return x
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        x = self.features(x)
         scores: Tensor = self.head(x.flatten(1))[:, 0]
         if self.embedding is None:
             return scores
@@ -121,7 +126,8 @@ class Encoder(nn.Module):
         return scores + (rows * x.sum((2, 3))).sum(1)
 
 
-def _refusal(name: str, spec: SampleSpec, conditional: bool) -> str | None:  # noqa: FBT001 # the field, passed on
+def image_refusal(name: str, spec: SampleSpec, conditional: bool) -> str | None:  # noqa: FBT001 # the field, passed on
+    """Why a convolutional network does not fit the data, or None."""
     if not spec.is_image:
         return f"{name} is for images [channels, height, width], not samples of shape {list(spec.shape)}"
     if min(spec.shape[1:]) < LEAST_SIDE:
@@ -143,10 +149,10 @@ class DCGANGenerator(Generator, name="dcgan", source=SOURCE):
     conditional: bool = field(default=False, doc="whether the label, one-hot, enters beside z")
 
     def mismatch(self, cell: Cell) -> str | None:
-        return _refusal("generator dcgan", cell.dataset.spec(), self.conditional)
+        return image_refusal("generator dcgan", cell.dataset.spec(), self.conditional)
 
     def build(self, spec: SampleSpec) -> nn.Module:
-        check(_refusal("generator dcgan", spec, self.conditional))
+        check(image_refusal("generator dcgan", spec, self.conditional))
         return Decoder(self.latent, self.width, self.base, self.norm, spec, spec.classes if self.conditional else 0)
 
 
@@ -165,10 +171,10 @@ class DCGANDiscriminator(Discriminator, name="dcgan", source=SOURCE):
     conditional: bool = field(default=False, doc="whether the label adds its embedding's product with the features")
 
     def mismatch(self, cell: Cell) -> str | None:
-        return _refusal("discriminator dcgan", cell.dataset.spec(), self.conditional)
+        return image_refusal("discriminator dcgan", cell.dataset.spec(), self.conditional)
 
     def build(self, spec: SampleSpec) -> nn.Module:
-        check(_refusal("discriminator dcgan", spec, self.conditional))
+        check(image_refusal("discriminator dcgan", spec, self.conditional))
         return Encoder(self.width, self.base, self.norm, spec, spec.classes if self.conditional else 0)
 
 
