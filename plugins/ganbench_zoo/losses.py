@@ -27,16 +27,19 @@ class CrossEntropy(Loss):
     """The discriminator's binary cross-entropy on logits, shared by the two losses of the first GAN paper."""
 
     smoothing: float = field(default=0.0, ge=0.0, lt=1.0, doc="one-sided: D's target for real samples is 1 - smoothing")
+    fake_smoothing: float = field(default=0.0, ge=0.0, lt=1.0, doc="the other side: D's target for fakes")
 
     def d_loss(self, real: Tensor, fake: Tensor) -> Tensor:
         # sp(r) - (1 - smoothing) r, without its cancellation at large r
-        return (softplus(-real) + self.smoothing * real).mean() + softplus(fake).mean()
+        on_real = softplus(-real) + self.smoothing * real
+        return on_real.mean() + (softplus(fake) - self.fake_smoothing * fake).mean()
 
 
 class Minimax(CrossEntropy, name="minimax", source="https://arxiv.org/abs/1406.2661"):
     """D: E sp(-r) + E sp(f); G: -E sp(f) = E log(1 - sigmoid(f)), which saturates where D is sure.
 
     With smoothing s, D's first term is E[sp(r) - (1 - s) r] (https://arxiv.org/abs/1606.03498); G's is unchanged.
+    With fake_smoothing q, its second is E[sp(f) - q f], which keeps fakes alive that D has found out: not advised.
     """
 
     def g_loss(self, fake: Tensor, real: Tensor | None) -> Tensor:
@@ -48,6 +51,7 @@ class NonSaturating(CrossEntropy, name="non-saturating", source="https://arxiv.o
     """D: E sp(-r) + E sp(f); G: E sp(-f) = -E log sigmoid(f), whose gradient stays where D is sure.
 
     With smoothing s, D's first term is E[sp(r) - (1 - s) r] (https://arxiv.org/abs/1606.03498); G's is unchanged.
+    With fake_smoothing q, its second is E[sp(f) - q f], which keeps fakes alive that D has found out: not advised.
     """
 
     def g_loss(self, fake: Tensor, real: Tensor | None) -> Tensor:
