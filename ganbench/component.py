@@ -62,6 +62,8 @@ class Component:
     role: ClassVar[str] = ""
     name: ClassVar[str] = ""
     source: ClassVar[str] = ""
+    twice_differentiable: ClassVar[bool] = True
+    """Whether its gradients can be derived again, as penalties on gradients and second-order update rules do."""
 
     def __init_subclass__(cls, *, name: str = "", source: str = "", role: str = "", **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

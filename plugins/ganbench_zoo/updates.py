@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from ganbench import Component, Update, field, hookimpl
+from ganbench import Component, ConfigError, Update, field, hookimpl
 
 if TYPE_CHECKING:
-    from ganbench import Game, State, Turns
+    from ganbench import Cell, Game, Params, State, Turns
 
 
 class Alternating(Update, name="alternating", source="https://arxiv.org/abs/1406.2661"):
@@ -37,6 +37,35 @@ class Simultaneous(Update, name="simultaneous", source="https://arxiv.org/abs/18
         d, state = game.d_grads(state, turn)
         g, state = game.g_grads(state, turns.g)
         return game.apply_g(game.apply_d(state, d), g)
+
+
+class Composed(Update):
+    """A rule that plays another rule, ``inner``, in a changed game, or goes over what it has done."""
+
+    inner: Update = field(default=Alternating(), doc="the rule it changes")
+
+    @property
+    def d_turns(self) -> int:
+        """Those of ``inner``."""
+        return self.inner.d_turns
+
+    @property
+    def period(self) -> int:
+        """That of ``inner``."""
+        return self.inner.period
+
+    def init(self, state: State) -> dict[str, Params]:
+        return self.inner.init(state)
+
+    def validate(self) -> None:
+        within = self.inner
+        while isinstance(within, Composed):
+            if isinstance(within, type(self)):
+                raise ConfigError(f"{self.name} is within {self.name}", place=".inner")
+            within = within.inner
+
+    def mismatch(self, cell: Cell) -> str | None:
+        return self.inner.mismatch(cell)
 
 
 @hookimpl
