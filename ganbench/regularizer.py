@@ -85,7 +85,8 @@ class Batch:
 class DStep:
     """What a regularizer sees in the discriminator's turn.
 
-    ``real`` and ``fake`` [B, *shape] are what D saw (after augmentation), without history; ``real_scores`` and
+    ``real`` and ``fake`` [B, *shape] are what D saw (after augmentation), without history, unless an update rule
+    derives D's objective in what the fakes come from; ``real_scores`` and
     ``fake_scores`` [B] keep theirs. ``score_grad(real)`` and ``score_grad(fake)`` reuse those forward passes.
     ``noise`` and ``state`` are this regularizer's own; ``step []`` counts finished steps.
     """

@@ -24,6 +24,7 @@ LAYERS = (
     "evaluation facts feed registry render results step",
     "grid isolation lift verify views",
     "conformance doctor plan scaffold schema training",
+    "dirac",
     "testing worker",
     "preload runner",
     "api",

@@ -26,7 +26,7 @@ SHAPES: tuple[tuple[int, ...], ...] = ((2,), (3, 16, 16))
 """Of the samples that components are tried on: the first that a component does not refuse counts."""
 
 
-class _Logistic(Loss):
+class Logistic(Loss):
     """D: E sp(-r) + E sp(f); G: E sp(-f)."""
 
     def d_loss(self, real: Tensor, fake: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ class _Logistic(Loss):
         return nn.functional.softplus(-fake).mean()
 
 
-class _Descent(Optimizer):
+class Descent(Optimizer):
     """p <- p - lr g."""
 
     def update(
@@ -46,7 +46,7 @@ class _Descent(Optimizer):
         return {name: p - lr * grads[name] for name, p in params.items()}, slots
 
 
-class _Alternate(Update):
+class Alternate(Update):
     """D moves, then G."""
 
     def step(self, game: Any, state: State, turns: Any) -> State:
@@ -79,7 +79,7 @@ class Trial:
         dtype: torch.dtype,
         update: Update | None = None,
     ) -> None:
-        self.shape, self.dtype, self.update = shape, dtype, update or _Alternate()
+        self.shape, self.dtype, self.update = shape, dtype, update or Alternate()
         size = math.prod(shape)
         with global_stream(0, "init-g"):
             g = nn.Sequential(nn.Linear(LATENT, 6), nn.Tanh(), nn.Linear(6, size))
@@ -90,10 +90,10 @@ class Trial:
         self.game = Game(
             generator=networks[0],
             discriminator=networks[1],
-            loss=_Logistic(),
+            loss=Logistic(),
             regularizers=tuple(regularizers),
             active=[True for _ in regularizers],
-            optimizer=_Descent(lr_g=0.01, lr_d=0.01),
+            optimizer=Descent(lr_g=0.01, lr_d=0.01),
             ema_decay=0.9,
             derivatives=Autograd(),
         )
