@@ -309,7 +309,7 @@ class _Terminal:
         if labels and any(c.floor is not None for c in values):
             texts[labels[0].name].append(REAL)
         natural = [max(map(_cells, [printable(c.header), *texts[c.name]])) for c in labels]
-        words = [_longest_word([printable(c.header), *texts[c.name]]) for c in labels]
+        words = [longest_word([printable(c.header), *texts[c.name]]) for c in labels]
         # a column narrower than its longest word breaks it, which is better than to lose a measure
         least = [min(n, max(w, 8), LEAST) for n, w in zip(natural, words, strict=True)]
         gaps = GAP * max(0, len(labels) - 1)
@@ -329,7 +329,7 @@ class _Terminal:
             space = self.width - sum(s.width + GAP for s in long) - gaps
             if space >= sum(least):
                 stacks, room, short = long, space, False
-        widths = _share(least, natural, max(room, len(labels)))
+        widths = share(least, natural, max(room, len(labels)))
         front = [
             _Stack(c, tuple(wrap(printable(c.header), w)), tuple(texts[c.name]), w)
             for c, w in zip(labels, widths, strict=True)
@@ -394,7 +394,7 @@ def _stack(table: Table, column: Column, *, short: bool) -> _Stack:
         cells[-1] = cells[-1] if column.floor is not None else ""
     content = max(map(_cells, cells), default=0)
     whole = _head(column).replace(" ↑", "\xa0↑").replace(" ↓", "\xa0↓")  # an arrow stays with its word
-    head = wrap(whole, max(content, min(_longest_word([whole]), 14)))
+    head = wrap(whole, max(content, min(longest_word([whole]), 14)))
     return _Stack(
         column, tuple(line.replace("\xa0", " ") for line in head), tuple(cells), max(content, *map(_cells, head))
     )
@@ -448,7 +448,8 @@ BREAKS = re.compile(r"(?<=[ ,\-])(?<!\+ )(?! )|(?=\()")
 """Where a label may go on in the next line: after blanks, commas and hyphens, before brackets."""
 
 
-def _longest_word(texts: Iterable[str]) -> int:
+def longest_word(texts: Iterable[str]) -> int:
+    """Terminal cells of the longest piece that :func:`wrap` keeps together."""
     return max((_cells(word.rstrip(" ")) for text in texts for word in BREAKS.split(text)), default=0)
 
 
@@ -475,7 +476,7 @@ def _cut(word: str, room: int) -> int:
     return next((k for k in range(fits, 1, -1) if word[k - 1] in "_=/:;."), fits)
 
 
-def _share(least: Sequence[int], natural: Sequence[int], room: int) -> list[int]:
+def share(least: Sequence[int], natural: Sequence[int], room: int) -> list[int]:
     """Widths between least and natural that use ``room``: the narrowest wants are met first."""
     widths = list(least)
     while sum(widths) > room and max(widths) > 1:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich import box
+from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -23,7 +24,7 @@ from ganbench.facts import (
     toml,
     varying,
 )
-from ganbench.render import printable
+from ganbench.render import longest_word, printable, share, wrap
 
 if TYPE_CHECKING:
     from ganbench.component import Component
@@ -47,6 +48,8 @@ __all__ = [
 ]
 SHOWN = 8
 """Skipped cells that are named for each reason; ``--json`` has them all."""
+GAP = 2
+"""Blanks between columns."""
 COLOURS = {"done": "green", "missing": "cyan", "stale": "yellow", "interrupted": "yellow", "skipped": "dim"}
 
 
@@ -66,7 +69,7 @@ def print_plan(plan: Plan) -> None:
         out.print()
         if dataset:
             out.print(_text(dataset, "bold"))
-        out.print(_table([*heads, "trials"], rows, colour=True))
+        _table(out, [*heads, "trials"], rows, colour=True)
     _print_skips(out, [cell for cell in facts["cells"] if cell["skip"] is not None], roles)
     if facts["notes"]:
         out.print()
@@ -128,10 +131,10 @@ def print_components(facts: Sequence[Mapping[str, str]]) -> None:
     out = _Out()
     roles = dict.fromkeys(fact["role"] for fact in facts)
     for i, role in enumerate(roles):
-        rows = [[f["name"], f["summary"], f["plugin"]] for f in facts if f["role"] == role]
+        rows = [[f["name"], f"{f['summary']} ({f['plugin']})"] for f in facts if f["role"] == role]
         if i:
             out.print()
-        out.print(_table([role, "", "plugin"], rows))
+        _table(out, [role, "what it is (plugin)"], rows)
     if not facts:
         out.print("none")
 
@@ -150,11 +153,11 @@ def print_component(facts: Mapping[str, Any]) -> None:
             for f in facts["fields"]
         ]
         out.print()
-        out.print(_table(["field", "type", "default", "range", ""], rows))
+        _table(out, ["field", "type", "default", "range", ""], rows)
     if facts["measures"]:
         rows = [[m["name"], m["better"] or "neither", m["unit"]] for m in facts["measures"]]
         out.print()
-        out.print(_table(["measure", "better", "unit"], rows))
+        _table(out, ["measure", "better", "unit"], rows)
     out.print()
     about = [("hook points", ", ".join(facts["hook_points"])), ("source", facts["source"])]
     about.append(("plugin", f"{facts['plugin']['name']} ({facts['plugin']['from']})"))
@@ -244,18 +247,25 @@ def _verdict(ok: bool, what: str, message: str) -> Table:  # noqa: FBT001 # it i
     return row
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, colour: bool = False) -> Table:
-    """Left-aligned columns that share the width; columns without content are left out."""
-    listed = [list(row) for row in rows]
-    kept = [i for i in range(len(heads)) if any(row[i] for row in listed)]
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
-    for i in kept:
-        least = min(24, max(len(word) for row in listed for word in [heads[i], *row[i].split()])) if i == 0 else 1
-        table.add_column(_text(heads[i]), overflow="fold", min_width=least)
-    for row in listed:
-        style = COLOURS.get(row[-1].partition(" ")[2].partition(" ")[0], "") if colour and "," not in row[-1] else ""
-        table.add_row(*(_text(row[i], style if i == len(heads) - 1 else "") for i in kept))
-    return table
+def _table(out: _Out, heads: Sequence[str], rows: Iterable[Sequence[str]], *, colour: bool = False) -> None:
+    """Print left-aligned columns that share the width; columns without content are left out, long cells wrapped."""
+    table = [[printable(cell) for cell in row] for row in (heads, *rows)]
+    kept = [i for i in range(len(heads)) if any(row[i] for row in table[1:])]
+    columns = [[row[i] for row in table] for i in kept]
+    room = out.console.width - GAP * (len(kept) - 1)
+    widths = share([longest_word(c) for c in columns], [max(map(cell_len, c)) for c in columns], room)
+    for n, row in enumerate(zip(*columns, strict=True)):
+        cells = [wrap(cell, width) for cell, width in zip(row, widths, strict=True)]
+        status = row[-1].partition(" ")[2].partition(" ")[0] if colour and "," not in row[-1] else ""
+        style = "bold" if n == 0 else COLOURS.get(status, "")
+        for parts in itertools.zip_longest(*cells, fillvalue=""):
+            *first, last = (
+                part + " " * (width - cell_len(part) + GAP) for part, width in zip(parts, widths, strict=True)
+            )
+            text = Text("".join(first), style="bold" if n == 0 else "") + Text(last.rstrip(), style=style)
+            out.print(text, soft_wrap=True)
+        if n == 0:
+            out.print(Text("─" * (sum(widths) + GAP * (len(widths) - 1)), style="dim"), soft_wrap=True)
 
 
 def _pairs(pairs: Sequence[tuple[str, str]]) -> Table:
