@@ -49,6 +49,9 @@ class Loss(Component, role="loss"):
     output: ClassVar[Literal["scores", "embedding", "energy"]] = "scores"
     """What it asks of the discriminator: [B], [B, d], or [B] that are low on real samples."""
 
+    diagnostics: ClassVar[tuple[str, ...]] = ()
+    """What :meth:`diagnose` tells; the mean since the first step is logged as ``loss-NAME``."""
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         for method in ("d_loss", "g_loss", "d_loss_at", "g_loss_at"):
@@ -82,6 +85,11 @@ class Loss(Component, role="loss"):
         """The state after a discriminator turn, from the scores of that turn; no gradient flows."""
         del real, fake
         return state
+
+    def diagnose(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        """A number [] for each name in ``diagnostics``, from D's outputs in its own turn; no gradient flows."""
+        del real, fake
+        return {}
 
     def score(self, output: Tensor, real: Tensor | None, fake: Tensor) -> Tensor:
         """The score [B] that regularizers see and differentiate, from D's ``output`` for any samples.

@@ -1,9 +1,9 @@
-"""The role regularizer: ten hook points, each a pure function for one seed with an identity as its default."""
+"""The role regularizer: hook points, each a pure function for one seed with an identity as its default."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeAlias
 
 from ganbench.component import Component, field
 
@@ -19,10 +19,13 @@ HOOK_POINTS = (
     "noise",
     "prepare",
     "reparameterize",
+    "mix",
     "augment",
+    "score",
     "observe",
     "d_penalty",
     "g_penalty",
+    "weight_penalty",
     "transform_grads",
     "project",
 )
@@ -41,6 +44,21 @@ class Score(Protocol):
 
     def __call__(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """The scores of ``x [B, *shape]``; labels default to those of the batch. Running statistics stay frozen."""
+        ...
+
+
+class InnerScore(Protocol):
+    """The discriminator as hook point ``score`` finds it: D itself, or as the stack before left it."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The scores [B] of ``x [B, *shape]``, with the labels of the call that is being answered."""
+        ...
+
+    def with_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The scores [B] of ``x`` and their per-sample gradient [B, *shape] in it, from one forward pass.
+
+        Both are differentiable in the parameters and in ``x``.
+        """
         ...
 
 
@@ -106,7 +124,7 @@ class DStep:
 
 
 class Generate(Protocol):
-    """``generate(z)``: the generator's samples [B, *shape]; differentiable in z and, in its own turn, in its parameters."""
+    """``generate(z)``: samples [B, *shape]; differentiable in z and, in the generator's turn, in its parameters."""
 
     def __call__(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """The samples of latents ``z [B, latent]``; labels default to those of the batch."""
@@ -136,16 +154,20 @@ class GStep:
 
 
 class Regularizer(Component, role="regularizer"):
-    """Whatever is added to a loss, wrapped around a network or done to gradients: any subset of ten hook points.
+    """Whatever is added to a loss, wrapped around a network or done to gradients: any subset of the hook points.
 
     Pure functions of tensors, for one seed: no ``.item()``, no branch on a tensor, no write to ``self``, no
     global generator. Only ``prepare`` and ``observe`` write state. In a stack, parameter hook points fold in the
     order of the list and penalties add.
     """
 
-    every: int = field(default=1, ge=1, doc="lazy interval: applied when step % every == 0, penalties scaled by `every`")
+    every: int = field(
+        default=1, ge=1, doc="lazy interval: applied when step % every == 0, penalties scaled by `every`"
+    )
     on: On = "d"
-    """The network that init, prepare, reparameterize, observe, transform_grads and project act on."""
+    """The network that init, prepare, reparameterize, observe, weight_penalty, transform_grads and project act on."""
+    diagnostics: ClassVar[tuple[str, ...]] = ()
+    """What :meth:`diagnose` tells; the mean since the first step is logged as ``d_NAME-i`` for the i-th regularizer."""
 
     @classmethod
     def uses(cls, hook: str) -> bool:
@@ -181,10 +203,20 @@ class Regularizer(Component, role="regularizer"):
         del state
         return params
 
+    def mix(self, real: Tensor, fake: Tensor, noise: Slots, state: Slots) -> tuple[Tensor, Tensor]:
+        """What D is shown as ``real`` and as ``fake`` [B, *shape] in its own turn, before ``augment``."""
+        del noise, state
+        return real, fake
+
     def augment(self, x: Tensor, side: Literal["real", "fake"], noise: Slots, state: Slots) -> Tensor:
         """What D sees instead of ``x [B, *shape]``, in both turns; differentiable in x."""
         del side, noise, state
         return x
+
+    def score(self, inner: InnerScore, x: Tensor, noise: Slots, state: Slots) -> Tensor:
+        """What counts as D's scores [B] of ``x [B, *shape]``, wherever D is called; differentiable in x."""
+        del noise, state
+        return inner(x)
 
     def observe(self, at: DStep | GStep, state: Slots) -> Slots:
         """The state after the forward pass of that network's own turn (running means); no gradient flows."""
@@ -199,10 +231,19 @@ class Regularizer(Component, role="regularizer"):
         """A term [] of the generator's loss."""
         raise NotImplementedError
 
+    def weight_penalty(self, params: Params, state: Slots) -> Tensor:
+        """A term [] of that network's loss from its trained parameters alone; they are not reparameterized."""
+        raise NotImplementedError
+
     def transform_grads(self, grads: Params, params: Params, state: Slots) -> Params:
         """The gradients that the optimizer gets."""
         del params, state
         return grads
+
+    def diagnose(self, grads: Params, params: Params, state: Slots) -> dict[str, Tensor]:
+        """A number [] for each name in ``diagnostics``, from the gradients that ``transform_grads`` is about to get."""
+        del grads, params, state
+        return {}
 
     def project(self, params: Params, state: Slots) -> Params:
         """The parameters after the optimizer's update."""

@@ -5,8 +5,10 @@ Shapes: B is the batch size. Every tuple here is a pytree, so a step over it can
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, NamedTuple, TypeAlias
 
+import torch
 from torch import Tensor
 
 Params: TypeAlias = dict[str, Tensor]
@@ -30,8 +32,8 @@ class State(NamedTuple):
 
     ``regularizers[i]["d"]`` is the state of the i-th regularizer for the discriminator, ``loss`` that of the loss.
     ``ema`` holds the generator's averaged parameters and its latest buffers. ``update`` is what the update rule
-    remembers. ``step [] int64`` counts finished steps. ``logs`` are scalars of the last step, left on the device
-    until somebody asks.
+    remembers. ``step [] int64`` counts finished steps. ``tallies`` are [2], sum and number, of each diagnostic so
+    far. ``logs`` are scalars of the last step, and the means of the tallies, left on the device until somebody asks.
     """
 
     g: Player
@@ -41,7 +43,17 @@ class State(NamedTuple):
     loss: Slots
     update: dict[str, Params]
     step: Tensor
+    tallies: dict[str, Tensor]
     logs: dict[str, Tensor]
+
+    def tallied(self, values: Mapping[str, Tensor]) -> State:
+        """This state after one more of each of ``values`` [], whose means so far are logged under their names."""
+        tallies = dict(self.tallies)
+        for name, value in values.items():
+            once = torch.stack([value, torch.ones_like(value)])
+            tallies[name] = tallies[name] + once if name in tallies else once
+        logs = {name: tallies[name][0] / tallies[name][1] for name in values}
+        return self._replace(tallies=tallies, logs=self.logs | logs)
 
     def with_params(self, player: Side, params: Params) -> State:
         """This state with other parameters of ``player``."""

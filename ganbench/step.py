@@ -21,6 +21,8 @@ Aux = TypeVar("Aux")
 AllSlots = tuple[dict[str, Slots], ...]
 Gradient = Callable[[bool], Tensor]
 """``gradient(create_graph)``: the input gradient of a forward pass that was made already."""
+Scored = Callable[[Tensor], tuple[Tensor, Params]]
+"""From samples to D's scores of them and the buffers after the call."""
 
 
 class Derivatives(Protocol):
@@ -95,9 +97,17 @@ class Critic:
     are had without another forward pass.
     """
 
-    def __init__(self, game: Game, params: Params, buffers: Params, labels: Tensor | None) -> None:
+    def __init__(
+        self,
+        game: Game,
+        params: Params,
+        buffers: Params,
+        labels: Tensor | None,
+        wrappers: Sequence[tuple[Regularizer, Slots, Slots]] = (),
+    ) -> None:
+        """``wrappers`` are regularizers with a ``score``, and their noise and state."""
         self.game, self.params, self.frozen, self.labels = game, params, buffers, labels
-        self.buffers = buffers
+        self.buffers, self.wrappers = buffers, wrappers
         self.judge: Callable[[Tensor], Tensor] = lambda output: output
         self._made: list[tuple[Tensor, Gradient]] = []
 
@@ -130,15 +140,56 @@ class Critic:
         return self.game.derivatives.input_gradient(lambda seen: self.score(seen, labels), x, create_graph=create_graph)
 
     def _call(self, x: Tensor, buffers: Params, labels: Tensor | None) -> tuple[Tensor, Params]:
-        scores, written = self.game.discriminator(self.params, buffers, x, labels)
-        dims = 2 if self.game.loss.output == "embedding" else 1
-        if scores.dim() != dims or scores.shape[0] != x.shape[0]:
-            wanted = f"[{x.shape[0]}]" if dims == 1 else f"[{x.shape[0]}, d]"
-            raise ContractError(
-                f"the discriminator returned scores of shape {list(scores.shape)}, expected {wanted}",
-                hint="end forward() with .squeeze(1)" if tuple(scores.shape[1:]) == (1,) else "",
-            )
-        return scores, written
+        def call(seen: Tensor) -> tuple[Tensor, Params]:
+            scores, written = self.game.discriminator(self.params, buffers, seen, labels)
+            dims = 2 if self.game.loss.output == "embedding" else 1
+            if scores.dim() != dims or scores.shape[0] != seen.shape[0]:
+                wanted = f"[{seen.shape[0]}]" if dims == 1 else f"[{seen.shape[0]}, d]"
+                raise ContractError(
+                    f"the discriminator returned scores of shape {list(scores.shape)}, expected {wanted}",
+                    hint="end forward() with .squeeze(1)" if tuple(scores.shape[1:]) == (1,) else "",
+                )
+            return scores, written
+
+        scored: Scored = call
+        for regularizer, noise, own in self.wrappers:
+            scored = self._wrapped(scored, regularizer, noise, own)
+        return scored(x)
+
+    def _wrapped(self, call: Scored, regularizer: Regularizer, noise: Slots, own: Slots) -> Scored:
+        """``call`` with ``regularizer.score`` around it; the buffers are those that its last call left."""
+
+        def outer(x: Tensor) -> tuple[Tensor, Params]:
+            inner = Inner(call, self.game.derivatives)
+            scores = regularizer.score(inner, x, noise, own)
+            if inner.buffers is None or scores.shape != inner.shape:
+                expected = "no call of D" if inner.shape is None else f"{list(inner.shape)}"
+                raise ContractError(
+                    f"{regularizer.name}.score returned scores of shape {list(scores.shape)}, expected {expected}",
+                )
+            return scores, inner.buffers
+
+        return outer
+
+
+class Inner:
+    """What ``Regularizer.score`` calls: the scores of a discriminator, and their input gradients."""
+
+    def __init__(self, call: Scored, derivatives: Derivatives) -> None:
+        self.call, self.derivatives = call, derivatives
+        self.buffers: Params | None = None
+        self.shape: torch.Size | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        scores, self.buffers = self.call(x)
+        self.shape = scores.shape
+        return scores
+
+    def with_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():  # scores are also asked for where nobody derives them
+            _, scores, self.buffers, gradient = self.derivatives.scored(self.call, x)
+            self.shape = scores.shape
+            return scores, gradient(True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +228,7 @@ class Game:
         )
         for side in SIDES:  # the objective had others, or leaves of a graph
             after = after.with_params(side, getattr(state, side).params)
-        return self._transform(player, grads, after), after
+        return self._transform(player, grads, after)
 
     def slope(self, function: Callable[[Params], Tensor], at: Params) -> Params:
         """The gradient of ``function``, itself differentiable in whatever ``at`` and the function depend on."""
@@ -190,8 +241,7 @@ class Game:
         fake, _ = self.generator(
             self._effective("g", state.g.params, slots), state.g.buffers, turn.latents, turn.labels
         )
-        critic = Critic(self, self._effective("d", state.d.params, slots), state.d.buffers, turn.labels)
-        return critic.output(self._augment(fake, "fake", turn, slots))
+        return self._critic(state, turn, slots).output(self._augment(fake, "fake", turn, slots))
 
     def d_objective(self, state: State, turn: Turn) -> tuple[Tensor, State]:
         """``d_loss(D(x), D(G(z))) + sum of every * d_penalty``, and the state after the turn.
@@ -208,10 +258,13 @@ class Game:
         def generate(z: Tensor, labels: Tensor | None = None) -> Tensor:
             return self.generator(g_params, state.g.buffers, z, turn.labels if labels is None else labels)[0]
 
-        critic = Critic(self, self._effective("d", state.d.params, slots), state.d.buffers, turn.labels)
+        critic = self._critic(state, turn, slots)
         remember = any(True for _ in self._with("d_penalty"))
-        real, real_output = critic.main(self._augment(turn.real, "real", turn, slots), remember=remember)
-        fake, fake_output = critic.main(self._augment(raw, "fake", turn, slots), remember=remember)
+        shown = turn.real, raw
+        for i, r in self._with("mix"):
+            shown = r.mix(*shown, turn.noise[i], self._own(i, "d", slots))
+        real, real_output = critic.main(self._augment(shown[0], "real", turn, slots), remember=remember)
+        fake, fake_output = critic.main(self._augment(shown[1], "fake", turn, slots), remember=remember)
         critic.judge = lambda output: self.loss.score(output, real_output, fake_output)
         seen = LossStep(real=real, fake=fake, state=state.loss, code=critic.code)
         loss = total = self.loss.d_loss_at(real_output, fake_output, seen)
@@ -244,6 +297,8 @@ class Game:
             penalty = scalar(regularizer.d_penalty(at(i)), regularizer, "d_penalty")
             total = total + regularizer.every * penalty
             logs[f"d_penalty-{i}"] = penalty.detach()
+        total, weights = self._weighed("d", total, state, slots)
+        logs |= weights
         after = state._replace(
             g=state.g._replace(buffers=g_buffers),
             d=state.d._replace(buffers=critic.buffers),
@@ -251,6 +306,10 @@ class Game:
             loss=own,
             logs=state.logs | logs,
         )
+        if self.loss.diagnostics:
+            with torch.no_grad():
+                told = self.loss.diagnose(real_output.detach(), fake_output.detach())
+                after = after.tallied({f"loss-{name}": told[name] for name in self.loss.diagnostics})
         return total, after
 
     def g_objective(self, state: State, turn: Turn) -> tuple[Tensor, State]:
@@ -260,7 +319,7 @@ class Game:
         """
         with torch.no_grad():
             slots = self._prepare("g", state)
-        critic = Critic(self, self._effective("d", state.d.params, slots), state.d.buffers, turn.labels)
+        critic = self._critic(state, turn, slots)
         seen_real = turn.real
         if self.loss.paired or self.loss.informed():
             seen_real = self._augment(turn.real, "real", turn, slots)
@@ -298,6 +357,8 @@ class Game:
             penalty = scalar(regularizer.g_penalty(at(i)), regularizer, "g_penalty")
             total = total + regularizer.every * penalty
             logs[f"g_penalty-{i}"] = penalty.detach()
+        total, weights = self._weighed("g", total, state, slots)
+        logs |= weights
         after = state._replace(
             g=state.g._replace(buffers=g_buffers),
             regularizers=self._observe("g", at, slots),
@@ -355,6 +416,24 @@ class Game:
                 params = r.reparameterize(params, slots[i][player])
         return params
 
+    def _critic(self, state: State, turn: Turn, slots: AllSlots) -> Critic:
+        """The discriminator as it is called everywhere in this turn."""
+        wrappers = [(r, turn.noise[i], self._own(i, "d", slots)) for i, r in self._with("score")]
+        return Critic(
+            self, self._effective("d", state.d.params, slots), state.d.buffers, turn.labels, wrappers
+        )
+
+    def _weighed(self, player: Side, total: Tensor, state: State, slots: AllSlots) -> tuple[Tensor, dict[str, Tensor]]:
+        """``total`` with the penalties on the parameters of ``player``, and what is to be logged of them."""
+        logs = {}
+        for i, r in self._with("weight_penalty"):
+            if r.acts_on(player):
+                value = r.weight_penalty(getattr(state, player).params, slots[i][player])
+                penalty = scalar(value, r, "weight_penalty")
+                total = total + r.every * penalty
+                logs[f"{player}_weight_penalty-{i}"] = penalty.detach()
+        return total, logs
+
     def _augment(self, x: Tensor, side: Literal["real", "fake"], turn: Turn, slots: AllSlots) -> Tensor:
         for i, r in self._with("augment"):
             x = r.augment(x, side, turn.noise[i], self._own(i, "d", slots))
@@ -368,12 +447,16 @@ class Game:
         return slots
 
     @torch.no_grad()
-    def _transform(self, player: Side, grads: Params, state: State) -> Params:
+    def _transform(self, player: Side, grads: Params, state: State) -> tuple[Params, State]:
         params = getattr(state, player).params
         for i, r in self._with("transform_grads"):
             if r.acts_on(player):
-                grads = r.transform_grads(grads, params, state.regularizers[i][player])
-        return grads
+                own = state.regularizers[i][player]
+                if r.diagnostics:
+                    told = r.diagnose(grads, params, own)
+                    state = state.tallied({f"{player}_{name}-{i}": told[name] for name in r.diagnostics})
+                grads = r.transform_grads(grads, params, own)
+        return grads, state
 
     def _move(self, player: Side, net: Player, grads: Params, state: State) -> Player:
         params, optimizer = self.optimizer.update(net.params, grads, net.optimizer, self.optimizer.rate(player))
@@ -423,9 +506,20 @@ def initial_state(
         loss={} if loss is None else loss.init(like),
         update={},
         step=torch.zeros((), dtype=torch.int64, device=like.device),
+        tallies={name: like.new_zeros(2) for name in _diagnostics(regularizers, loss)},
         logs={},
     )
     return state if update is None else state._replace(update=update.init(state))
+
+
+def _diagnostics(regularizers: Sequence[Regularizer], loss: Loss | None) -> Iterator[str]:
+    """The names under which diagnostics are tallied."""
+    for name in loss.diagnostics if loss else ():
+        yield f"loss-{name}"
+    for i, r in enumerate(regularizers):
+        for player in SIDES:
+            if r.acts_on(player):
+                yield from (f"{player}_{name}-{i}" for name in r.diagnostics)
 
 
 def effective_generator(params: Params, regularizers: Sequence[Regularizer], slots: AllSlots) -> Params:

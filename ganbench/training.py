@@ -242,7 +242,8 @@ class Trainer:
             "measures": values,
             "timing": clock.summary() | {"train_s": self.progress.train_s, "eval_s": self.progress.eval_s},
             "cost": self._cost() | self.progress.passes,
-            "facts": {"n": bench.n, "resumed": self.progress.resumed},
+            "facts": {"n": bench.n, "resumed": self.progress.resumed}
+            | {name: float(total / n) for name, (total, n) in self.state.tallies.items() if n},
         }
 
     @property

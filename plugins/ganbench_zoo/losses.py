@@ -91,6 +91,13 @@ class Wasserstein(Loss, name="wasserstein", source="https://arxiv.org/abs/1701.0
 class Hinge(Loss, name="hinge", source="https://arxiv.org/abs/1705.02894"):
     """D: E max(0, 1 - r) + E max(0, 1 + f); G: -E f, not hinged."""
 
+    diagnostics = ("active",)
+
+    def diagnose(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        """The fraction of samples, real and fake, on the sloped side of their hinge: the others teach D nothing."""
+        sloped = (real < 1).to(real.dtype).mean() + (fake > -1).to(fake.dtype).mean()
+        return {"active": sloped / 2}
+
     def d_loss(self, real: Tensor, fake: Tensor) -> Tensor:
         return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
 

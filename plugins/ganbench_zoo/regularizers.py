@@ -147,12 +147,26 @@ class GradientClipping(Regularizer, name="gradient-clipping", source="https://ar
     max_norm: float = field(default=1.0, gt=0.0, doc="the norm above which gradients shrink")
     norm_type: float = field(default=2.0, gt=0.0, doc="p of the norm; inf for the largest absolute value")
 
+    diagnostics = ("norm", "clipped")
+
     def transform_grads(self, grads: Params, params: Params, state: Slots) -> Params:
         del params, state
-        norms = [torch.linalg.vector_norm(g, self.norm_type) for g in grads.values()]
-        total = torch.linalg.vector_norm(torch.stack(norms), self.norm_type)
-        factor = (self.max_norm / (total + 1e-6)).clamp(max=1.0)
+        factor = self._factor(self._norm(grads))
         return {name: g * factor for name, g in grads.items()}
+
+    def diagnose(self, grads: Params, params: Params, state: Slots) -> dict[str, Tensor]:
+        """The norm before clipping, and 1 where it is clipped: its mean is the fraction of clipped steps."""
+        del params, state
+        norm = self._norm(grads)
+        return {"norm": norm, "clipped": (self._factor(norm) < 1).to(norm.dtype)}
+
+    def _norm(self, grads: Params) -> Tensor:
+        norms = [torch.linalg.vector_norm(g, self.norm_type) for g in grads.values()]
+        total: Tensor = torch.linalg.vector_norm(torch.stack(norms), self.norm_type)
+        return total
+
+    def _factor(self, norm: Tensor) -> Tensor:
+        return (self.max_norm / (norm + 1e-6)).clamp(max=1.0)
 
 
 class WeightClipping(Regularizer, name="weight-clipping", source="https://arxiv.org/abs/1701.07875"):
