@@ -84,7 +84,7 @@ def _create(path: Path, text: str) -> None:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
-        raise ConfigError(f"cannot be written: {error.strerror or error}", place=str(path.absolute())) from None
+        raise ConfigError(f"cannot be written: {error.strerror or error}", place=str(path)) from None
 
 
 _END = """
