@@ -232,7 +232,7 @@ def convert(value: Any, hint: Any, *, place: str, resolve: Resolver | None = Non
     elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         if not math.isnan(value):
             return float(value)
-    elif hint is float and value in {"inf", "-inf"}:  # how spec.json writes what JSON cannot
+    elif hint is float and value in ("inf", "-inf"):  # how spec.json writes what JSON cannot
         return float(value)
     elif hint in {int, str, bool} and type(value) is hint:
         return value
@@ -241,8 +241,10 @@ def convert(value: Any, hint: Any, *, place: str, resolve: Resolver | None = Non
             return value
         if resolve is not None and isinstance(value, str | dict):
             return resolve(hint.role, value, place)
-    hint_ = "write it without quotes" if isinstance(value, str) and _is_number(value) else ""
-    raise ConfigError(f"{_kind(value)}{value!r} is not {_article(describe(hint))}", place=place, hint=hint_)
+    advice = "write it without quotes" if isinstance(value, str) and _is_number(value) else ""
+    if isinstance(value, list):
+        advice = "for alternatives write { sweep = [...] }"
+    raise ConfigError(f"{_kind(value)}{value!r} is not {_article(describe(hint))}", place=place, hint=advice)
 
 
 def _kind(value: object) -> str:

@@ -79,6 +79,8 @@ def fails(arguments: list[str], capsys: pytest.CaptureFixture[str], code: int = 
         ({"loss": '{ use = "hinge", a = 3 }'}, "[grid] loss", ["no field 'a'", "it has no fields"]),
         ({"regularizer": '{ use = "r1", gamma = "3" }'}, "regularizer.gamma", ["the string '3'", "float", "quotes"]),
         ({"regularizer": '{ use = "r1", gamma = true }'}, "regularizer.gamma", ["the boolean True", "float"]),
+        ({"regularizer": '{ use = "r1", gamma = [1, 2] }'}, "regularizer.gamma", ["[1, 2]", "a float", "sweep"]),
+        ({"regularizer": '{ use = "r1", gamma = { a = 1 } }'}, "regularizer.gamma", ["{'a': 1}", "a float"]),
         ({"regularizer": '{ use = "r1", every = 1.5 }'}, "regularizer.every", ["1.5", "an int"]),
         ({"regularizer": '{ use = "r1", on = "g+d" }'}, "regularizer.on", ["'g+d'", "'both'"]),
         ({"regularizer": '{ use = "r1", gamma = -1 }'}, "regularizer.gamma", ["-1", "at least 0"]),
