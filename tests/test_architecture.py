@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import graphlib
 import json
 import subprocess
@@ -33,6 +34,7 @@ LAYERS = (
 """A module imports from layers above its own in this list alone, even within functions."""
 
 
+@functools.cache
 def modules() -> dict[str, list[Path]]:
     """The files of each module or package of the core, by its first name."""
     found: dict[str, list[Path]] = {}

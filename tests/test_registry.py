@@ -117,7 +117,8 @@ def test_a_plugin_file_imports_the_helper_beside_it_and_leaves_the_path_as_it_wa
 
 def test_a_blocked_plugin_is_not_loaded(mine: Path) -> None:
     registry = Registry.load([plugin(mine.parent, "bad.py", "1 / 0"), mine], without=["bad", "zoo-losses"])
-    assert registry.names("loss") == ["mine"]
+    assert "mine" in registry.names("loss")
+    assert "hinge" not in registry.names("loss")
     assert registry.blocked == ["bad", "zoo-losses"]
 
 
