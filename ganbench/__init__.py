@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ganbench.metric import Extractor, Features, Measure, Metric
     from ganbench.networks import Discriminator, Generator
     from ganbench.optimizer import Optimizer
-    from ganbench.regularizer import Batch, DStep, GStep, Regularizer
+    from ganbench.regularizer import Batch, DStep, GStep, InnerScore, Regularizer
     from ganbench.results import Results, load
     from ganbench.samples import Modes, Sampler, Samples, SampleSpec
     from ganbench.seeding import global_stream, stream
@@ -40,7 +40,7 @@ _HOME = {
     "metric": ("Extractor", "Features", "Measure", "Metric"),
     "networks": ("Discriminator", "Generator"),
     "optimizer": ("Optimizer",),
-    "regularizer": ("Batch", "DStep", "GStep", "Regularizer"),
+    "regularizer": ("Batch", "DStep", "GStep", "InnerScore", "Regularizer"),
     "results": ("Results", "load"),
     "samples": ("Modes", "Sampler", "Samples", "SampleSpec"),
     "seeding": ("global_stream", "stream"),
@@ -65,6 +65,7 @@ __all__ = [
     "GameVariant",
     "GanbenchError",
     "Generator",
+    "InnerScore",
     "Loss",
     "LossStep",
     "Measure",

@@ -37,7 +37,7 @@ def d_penalty(
     It is what a step adds to the loss, but for the factor ``every``; 0 if the regularizer adds none.
 
     Args:
-        regularizer: the one to evaluate, with its augmentation, if it has one.
+        regularizer: the one to evaluate, with what it makes of samples and scores, if anything.
         score: any function ``x [B, *shape] -> scores [B]``, such as a module; there are no labels.
         real: samples [B, *shape].
         fake: samples [B, *shape]; no gradient reaches what made them.
@@ -54,10 +54,11 @@ def d_penalty(
     latents = real.new_zeros(len(real), 1) if latents is None else latents
     own = _state(regularizer, "d", score, real, state)
     drawn = _noise(regularizer, "d", fake, latents, seed) | (noise or {})
-    critic = _critic(score)
+    critic = _critic(score, regularizer, drawn, own)
     with torch.no_grad():
-        seen_real = regularizer.augment(real, "real", drawn, own)
-        seen_fake = regularizer.augment(fake, "fake", drawn, own)
+        shown_real, shown_fake = regularizer.mix(real, fake, drawn, own)
+        seen_real = regularizer.augment(shown_real, "real", drawn, own)
+        seen_fake = regularizer.augment(shown_fake, "fake", drawn, own)
     real, real_scores = critic.main(seen_real, remember=True)
     fake, fake_scores = critic.main(seen_fake, remember=True)
     if not regularizer.uses("d_penalty"):
@@ -96,7 +97,7 @@ def g_penalty(
     It is what a step adds to the loss, but for the factor ``every``; 0 if the regularizer adds none.
 
     Args:
-        regularizer: the one to evaluate, with its augmentation, if it has one.
+        regularizer: the one to evaluate, with what it makes of samples and scores, if anything.
         score: any function ``x [B, *shape] -> scores [B]``, such as a module; there are no labels.
         generate: any function ``z [B, latent] -> x [B, *shape]``, such as a module.
         latents: [B, latent].
@@ -112,7 +113,7 @@ def g_penalty(
     own = _state(regularizer, "g", generate, latents, state)
     fake = generate(latents)
     drawn = _noise(regularizer, "g", fake, latents, seed) | (noise or {})
-    critic = _critic(score)
+    critic = _critic(score, regularizer, drawn, own)
     fake_scores = critic.score(regularizer.augment(fake, "fake", drawn, own))
     if not regularizer.uses("g_penalty"):
         return fake_scores.new_zeros(())
@@ -145,7 +146,7 @@ class _Function(nn.Module):
         return self._hidden[0](x)
 
 
-def _critic(score: Function) -> Critic:
+def _critic(score: Function, regularizer: Regularizer, noise: Slots, state: Slots) -> Critic:
     network = Network(_Function(score))
     game = Game(
         generator=network,
@@ -157,7 +158,7 @@ def _critic(score: Function) -> Critic:
         ema_decay=0.0,
         derivatives=Autograd(),
     )
-    return Critic(game, {}, {}, None)
+    return Critic(game, {}, {}, None, [(regularizer, noise, state)] if regularizer.uses("score") else [])
 
 
 def _state(regularizer: Regularizer, player: Side, function: Function, like: Tensor, given: Slots | None) -> Slots:

@@ -241,7 +241,7 @@ class Game:
         fake, _ = self.generator(
             self._effective("g", state.g.params, slots), state.g.buffers, turn.latents, turn.labels
         )
-        return self._critic(state, turn, slots).output(self._augment(fake, "fake", turn, slots))
+        return self.critic(state, turn, slots).output(self._augment(fake, "fake", turn, slots))
 
     def d_objective(self, state: State, turn: Turn) -> tuple[Tensor, State]:
         """``d_loss(D(x), D(G(z))) + sum of every * d_penalty``, and the state after the turn.
@@ -258,7 +258,7 @@ class Game:
         def generate(z: Tensor, labels: Tensor | None = None) -> Tensor:
             return self.generator(g_params, state.g.buffers, z, turn.labels if labels is None else labels)[0]
 
-        critic = self._critic(state, turn, slots)
+        critic = self.critic(state, turn, slots)
         remember = any(True for _ in self._with("d_penalty"))
         shown = turn.real, raw
         for i, r in self._with("mix"):
@@ -319,7 +319,7 @@ class Game:
         """
         with torch.no_grad():
             slots = self._prepare("g", state)
-        critic = self._critic(state, turn, slots)
+        critic = self.critic(state, turn, slots)
         seen_real = turn.real
         if self.loss.paired or self.loss.informed():
             seen_real = self._augment(turn.real, "real", turn, slots)
@@ -416,12 +416,11 @@ class Game:
                 params = r.reparameterize(params, slots[i][player])
         return params
 
-    def _critic(self, state: State, turn: Turn, slots: AllSlots) -> Critic:
-        """The discriminator as it is called everywhere in this turn."""
+    def critic(self, state: State, turn: Turn, slots: AllSlots | None = None) -> Critic:
+        """The discriminator as it is called everywhere in this turn, with ``slots`` in place of the state's."""
+        slots = state.regularizers if slots is None else slots
         wrappers = [(r, turn.noise[i], self._own(i, "d", slots)) for i, r in self._with("score")]
-        return Critic(
-            self, self._effective("d", state.d.params, slots), state.d.buffers, turn.labels, wrappers
-        )
+        return Critic(self, self._effective("d", state.d.params, slots), state.d.buffers, turn.labels, wrappers)
 
     def _weighed(self, player: Side, total: Tensor, state: State, slots: AllSlots) -> tuple[Tensor, dict[str, Tensor]]:
         """``total`` with the penalties on the parameters of ``player``, and what is to be logged of them."""

@@ -145,12 +145,14 @@ def test_every_hook_point_is_reached_for_each_network_it_acts_on(cell, tmp_path,
         seen: dict[str, set[str]] = {}
         points.seen = seen  # type: ignore[attr-defined] # the fixture's own class variable
         trainer(cell(regularizer={"use": "all-points", "on": on}), tmp_path / on).advance(1)
-        for hook in ("init", "prepare", "reparameterize", "transform_grads", "project"):
+        for hook in ("init", "prepare", "reparameterize", "weight_penalty", "transform_grads", "project"):
             assert seen[hook] == expected, hook
         assert seen["observe"] == expected
         assert seen["d_penalty"] == {"d"}
         assert seen["g_penalty"] == {"g"}
+        assert seen["mix"] == {"d"}
         assert seen["augment"] == {"real", "fake"}
+        assert seen["score"] == {"both"}
         assert seen["noise"] == {"d", "g"}
 
 

@@ -109,6 +109,27 @@ def check_regularizer(regularizer: Regularizer, *, shape: tuple[int, ...] | None
         for player, before in own.items():
             alike(before, trial.play().regularizers[0][player], f"the state for {player!r}")
 
+    checks = [
+        ("stays finite in float32", trains(torch.float32)),
+        ("works in float64", trains(torch.float64)),
+        ("keeps parameters as they were, and their names, shapes and types", params),
+        ("keeps the names, shapes and types of its state", slots),
+    ]
+    return run(
+        [
+            *identity(regularizer),
+            *checks,
+            *_terms(trial),
+            *pure(trial.step, (trial.state, trial.turns)),
+            *replays(trial),
+        ]
+    )
+
+
+def _terms(trial: Trial) -> list[Check]:
+    """Checks of what the only regularizer makes of samples and scores, and of its terms of the losses."""
+    (regularizer,), own = trial.game.regularizers, trial.state.regularizers[0]
+
     def augment() -> None:
         turn = trial.turns.d[0]
         for side in ("real", "fake"):
@@ -117,6 +138,26 @@ def check_regularizer(regularizer: Regularizer, *, shape: tuple[int, ...] | None
             seen = regularizer.augment(x, cast("Any", side), turn.noise[0], slots)
             expect(seen.shape == x.shape, f"{list(x.shape)} became {list(seen.shape)}")
             expect(seen.requires_grad, "no gradient reaches the samples: the generator would not learn")
+
+    def mix() -> None:
+        turn = trial.turns.d[0]
+        real, fake = turn.real, -turn.real
+        slots = next(iter(own.values()))
+        for before, after in zip((real, fake), regularizer.mix(real, fake, turn.noise[0], slots), strict=True):
+            expect(after.shape == before.shape, f"{list(before.shape)} became {list(after.shape)}")
+
+    def score() -> None:
+        fake = trial.turns.g.real.clone().requires_grad_()
+        expect(trial.scores(fake).requires_grad, "no gradient reaches the samples: the generator would not learn")
+
+    def weight_penalty() -> None:
+        for player, slots in own.items():
+            params: Params = getattr(trial.state, player).params
+            leaves = {n: p.detach().requires_grad_() for n, p in params.items()}
+            value = regularizer.weight_penalty(leaves, slots)
+            expect(value.shape == (), f"it returned a tensor of shape {list(value.shape)}, expected a number []")
+            expect(value.requires_grad, "it has no gradient: it was detached on the way")
+            finite(torch.autograd.grad(value, list(leaves.values()), materialize_grads=True), "in its gradient")
 
     def penalty(hook: str) -> Callable[[], None]:
         def test() -> None:
@@ -128,20 +169,15 @@ def check_regularizer(regularizer: Regularizer, *, shape: tuple[int, ...] | None
 
         return test
 
-    checks = [
-        ("stays finite in float32", trains(torch.float32)),
-        ("works in float64", trains(torch.float64)),
-        ("keeps parameters as they were, and their names, shapes and types", params),
-        ("keeps the names, shapes and types of its state", slots),
-    ]
-    if regularizer.uses("augment"):
-        checks.append(("augments without changing shapes or cutting gradients", augment))
-    checks += [
-        (f"{hook} is a number with a gradient", penalty(hook))
-        for hook in ("d_penalty", "g_penalty")
-        if regularizer.uses(hook)
-    ]
-    return run([*identity(regularizer), *checks, *pure(trial.step, (trial.state, trial.turns)), *replays(trial)])
+    named: dict[str, tuple[str, Callable[[], None]]] = {
+        "mix": ("mixes without changing shapes", mix),
+        "augment": ("augments without changing shapes or cutting gradients", augment),
+        "score": ("has a gradient in the samples it scores", score),
+        "d_penalty": ("d_penalty is a number with a gradient", penalty("d_penalty")),
+        "g_penalty": ("g_penalty is a number with a gradient", penalty("g_penalty")),
+        "weight_penalty": ("weight_penalty is a number with a gradient", weight_penalty),
+    }
+    return [check for hook, check in named.items() if regularizer.uses(hook)]
 
 
 def check_optimizer(optimizer: Optimizer) -> list[Finding]:

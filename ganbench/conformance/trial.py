@@ -152,6 +152,10 @@ class Trial:
         )
         return value, leaves["d"]
 
+    def scores(self, x: Tensor) -> Tensor:
+        """D's scores [B] of ``x`` in the generator's turn."""
+        return self.game.critic(self.state, self.turns.g).output(x)
+
     def own(self, player: Literal["g", "d"]) -> Slots:
         """The state of the only regularizer in ``player``'s turn."""
         slots = self.state.regularizers[0]

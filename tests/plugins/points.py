@@ -6,7 +6,7 @@ from ganbench import DStep, Regularizer, hookimpl
 
 
 class AllPoints(Regularizer, name="all-points"):
-    """0, through all ten hook points."""
+    """0, through every hook point."""
 
     seen: ClassVar[dict] = {}
 
@@ -34,9 +34,18 @@ class AllPoints(Regularizer, name="all-points"):
         self._note("reparameterize", self._player(params))
         return {k: p + 0 * state["n"] for k, p in params.items()}
 
+    def mix(self, real, fake, noise, state):
+        self._note("mix", "d")
+        return real + 0 * noise["n"], fake
+
     def augment(self, x, side, noise, state):
         self._note("augment", side)
         return x + 0 * noise["n"]
+
+    def score(self, inner, x, noise, state):
+        scores, gradient = inner.with_grad(x)
+        self._note("score", "both" if gradient.shape == x.shape else "neither")
+        return scores + 0 * gradient.sum() + 0 * state["n"]
 
     def observe(self, at, state):
         self._note("observe", "d" if isinstance(at, DStep) else "g")
@@ -49,6 +58,10 @@ class AllPoints(Regularizer, name="all-points"):
     def g_penalty(self, at):
         self._note("g_penalty", "g")
         return 0 * at.generate(at.latents).sum() + 0 * at.score(at.fake).sum() + 0 * at.score_grad(at.fake).sum()
+
+    def weight_penalty(self, params, state):
+        self._note("weight_penalty", self._player(params))
+        return 0 * state["n"] * sum(p.sum() for p in params.values())
 
     def transform_grads(self, grads, params, state):
         self._note("transform_grads", self._player(params))
