@@ -8,6 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# the first call of many a torch function imports for a second, and other tests share the machine
+settings.register_profile("ganbench", deadline=None, max_examples=50)
+settings.load_profile("ganbench")
 
 PLUGINS = Path(__file__).parent / "plugins"
 

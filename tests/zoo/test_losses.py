@@ -40,11 +40,13 @@ def mean(terms):
     return mpmath.fsum(terms) / len(terms)
 
 
-def cross_entropy(target):
-    """Of real scores against ``target`` and of fake ones against 0, from probabilities."""
-    return lambda r, f: (
-        mean(-target * log_sigmoid(t) - (1 - target) * log_sigmoid(-t) for t in r) + mean(-log_sigmoid(-t) for t in f)
-    )
+def cross_entropy(target, of_fakes=0):
+    """Of real scores against ``target`` and of fake ones against ``of_fakes``, from probabilities."""
+
+    def term(p):
+        return lambda t: -p * log_sigmoid(t) - (1 - p) * log_sigmoid(-t)
+
+    return lambda r, f: mean(map(term(target), r)) + mean(map(term(of_fakes), f))
 
 
 def half_squares(a, b):
@@ -73,6 +75,13 @@ DEFINITIONS = [
         lambda r, f: mean(-log_sigmoid(t) for t in f),
         1.36161859959127772,
         0.89286434118741654,
+    ),
+    (
+        Minimax(smoothing=0.1, fake_smoothing=0.1),
+        cross_entropy(mpmath.mpf(9) / 10, mpmath.mpf(1) / 10),
+        lambda r, f: mean(log_sigmoid(-t) for t in f),
+        1.37036859959127772,
+        -0.80536434118741654,
     ),
     (LeastSquares(), half_squares(0, 1), lambda r, f: mean((t - 1) ** 2 for t in f) / 2, 1.579375, 1.2840625),
     (
