@@ -55,8 +55,8 @@ format: $(DEV_STAMP) ## format the code and apply the linter's safe fixes
 	$(BIN)/ruff format .
 
 clean: ## remove .venv, caches and build outputs; runs in results/ are kept
-	rm -rf $(VENV) dist build .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache .coverage
-	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf $(VENV) dist build .benchmarks .coverage
+	find . -type d \( -name __pycache__ -o -name '.*_cache' -o -name .hypothesis \) -prune -exec rm -rf {} +
 
 # -- the environment --------------------------------------------------------------------------------------------------
 
