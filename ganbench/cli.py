@@ -231,7 +231,7 @@ def _print_tables(results: Any, args: argparse.Namespace, style: str = "rich", *
             raise ConfigError(f"there is no table style {style!r}", place="--format", hint=nearest(style, STYLES))
         print("\n\n".join(texts))
         return
-    print(render(made, style))
+    print(render(made, style), end="")
 
 
 def _plan(args: argparse.Namespace) -> int:

@@ -63,12 +63,16 @@ def print_plan(plan: Plan) -> None:
         same = [role for role in facts["cells"][0]["labels"] if role not in roles]
         out.print(_text(", ".join(f"{role} {facts['cells'][0]['labels'][role]}" for role in same)))
     for dataset, group in _sections(cells, roles):
-        columns = [role for role in roles if role != "dataset"] or ["regularizer"]
+        varied = [role for role in varying(group) if role != "dataset"]
+        columns = varied or ["regularizer"]
+        here = ", ".join(f"{role} {group[0]['labels'][role]}" for role in roles if role not in {*varied, "dataset"})
         heads, picks = _merged(group, columns)
         rows = [[*(cell["labels"][p] for p in picks), state(cell["trials"])] for cell in group]
         out.print()
         if dataset:
             out.print(_text(dataset, "bold"))
+        if here:
+            out.print(_text(here))
         _table(out, [*heads, "trials"], rows, colour=True)
     _print_skips(out, [cell for cell in facts["cells"] if cell["skip"] is not None], roles)
     if facts["notes"]:
