@@ -202,11 +202,11 @@ class Problem:
 
 
 def coordinates(state: State) -> dict[str, Tensor]:
-    """What one step hands to the next, by path; the average of the generator is only an output."""
+    """What one step hands to the next, by path; averages of the generator and of diagnostics are only outputs."""
     return {
         path: t
         for path, t in checkpoint.flatten(state).items()
-        if t.is_floating_point() and not path.startswith("ema/")
+        if t.is_floating_point() and not path.startswith(("ema/", "tallies/"))
     }
 
 
@@ -224,7 +224,7 @@ class Design(Batch):
     """
 
     used: list[Tensor] = dataclasses.field(default_factory=list)
-    """One column [B] for each number that was drawn."""
+    """One column [B] for each number that was drawn, orthogonal to those before."""
 
     def uniform(self, rng: Generator, *shape: int) -> Tensor:
         size = shape or (self.size, *self.shape)
@@ -241,15 +241,11 @@ class Design(Batch):
         columns = []
         for _ in range(math.prod(shape[1:])):
             column = _sobol()[:, len(self.used)]
-            if normal:
-                column = math.sqrt(2) * torch.erfinv(2 * column - 1)
-                for other in self.used:
-                    column = column - (column @ other) / (other @ other) * other
-                column = column / column.square().mean().sqrt()
-                self.used.append(column)
-            else:
-                self.used.append(column - 0.5)
-            columns.append(column)
+            apart = math.sqrt(2) * torch.erfinv(2 * column - 1) if normal else column - 0.5
+            for other in self.used:
+                apart = apart - (apart @ other) / (other @ other) * other
+            self.used.append(apart / apart.square().mean().sqrt())
+            columns.append(self.used[-1] if normal else column)
         return torch.stack(columns, 1).reshape(shape)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 
 from ganbench import checkpoint
 from ganbench.grid import Cell, Grid, Trial
+from ganbench.records import read_lines
 from ganbench.registry import Registry
 from ganbench.state import State
 from ganbench.training import Trainer, Training, run_trial
@@ -73,8 +75,10 @@ def test_another_seed_gives_other_weights(cell, tmp_path):
         {"regularizer": [STACK]},
         {"loss": "relativistic-pairing", "optimizer": "rmsprop", "update": {"use": "alternating", "critic_steps": 3}},
         {"dataset": "digits", "generator": {"use": "dcgan", "width": 4}, "discriminator": {"use": "dcgan", "width": 4}},
+        {"update": {"use": "lookahead", "k": 3, "inner": {"use": "optimistic", "inner": "alternating"}}},
+        {"update": {"use": "consensus", "gamma": 0.1}, "loss": "hinge", "regularizer": [["gradient-clipping"]]},
     ],
-    ids=["plain", "stack", "critic-steps", "digits-batchnorm"],
+    ids=["plain", "stack", "critic-steps", "digits-batchnorm", "update-with-state", "tallies"],
 )
 def test_resuming_from_a_checkpoint_is_bit_identical_to_never_stopping(cell, tmp_path, axes, stop):
     chosen = cell(run={"batch": 32}, **axes)
@@ -105,6 +109,32 @@ def test_the_state_of_a_users_regularizer_is_in_the_checkpoint(cell, tmp_path):
     found = checkpoint.load(tmp_path, t.state, torch.device("cpu"))
     assert found is not None
     assert torch.equal(found[0].regularizers[1]["d"]["mean"], saved["regularizers/1/d/mean"])
+
+
+def test_diagnostics_are_means_over_the_run_in_curves_and_records(cell, tmp_path):
+    clipping = {"use": "gradient-clipping", "max_norm": 0.5}
+    t = trainer(cell(loss="hinge", regularizer=[["none", clipping]]), tmp_path)
+    norms, active = [], []
+    for _ in range(6):
+        turns = t.feed.turns((True,))
+        plain = dataclasses.replace(t.game(0), regularizers=(), active=())
+        turn = turns.d[0]._replace(noise=())
+        grads, _ = plain.d_grads(t.state, turn)
+        norms.append(torch.cat([g.flatten() for g in grads.values()]).norm().item())
+        fake = plain.generator(t.state.g.params, {}, turn.latents, None)[0]
+        scores = [plain.discriminator(t.state.d.params, {}, x, None)[0] for x in (turn.real, fake)]
+        active.append(((scores[0] < 1).double().mean() + (scores[1] > -1).double().mean()).item() / 2)
+        t.state = t.game(0).finish(t.cell.update.step(t.game(0), t.state, turns))
+    assert t.state.logs["d_norm-0"].item() == pytest.approx(sum(norms) / 6, rel=1e-5)
+    assert t.state.logs["d_clipped-0"].item() == pytest.approx(sum(n > 0.5 for n in norms) / 6)
+    assert t.state.logs["loss-active"].item() == pytest.approx(sum(active) / 6)
+
+    (tmp_path / "run").mkdir()
+    record = run_trial(Trial(t.cell, 0), tmp_path / "run", Training(evaluations=2), lambda kind, content: None)
+    assert record.status == "done", record.reason
+    (*_, last) = read_lines(tmp_path / "run" / "curves.jsonl")
+    for name in ("d_norm-0", "d_clipped-0", "loss-active"):
+        assert record.row()[name] == pytest.approx(last[name], rel=1e-6)
 
 
 def test_cells_of_one_seed_share_data_latents_and_initial_weights(cell, tmp_path):
