@@ -54,7 +54,7 @@ def d_penalty(
     latents = real.new_zeros(len(real), 1) if latents is None else latents
     own = _state(regularizer, "d", score, real, state)
     drawn = _noise(regularizer, "d", fake, latents, seed) | (noise or {})
-    critic = _critic(score, regularizer, drawn, own)
+    critic = _critic(score, regularizer, "d", drawn, own)
     with torch.no_grad():
         shown_real, shown_fake = regularizer.mix(real, fake, drawn, own)
         seen_real = regularizer.augment(shown_real, "real", drawn, own)
@@ -91,6 +91,7 @@ def g_penalty(
     step: int = 0,
     noise: Slots | None = None,
     state: Slots | None = None,
+    code: Function | None = None,
 ) -> Tensor:
     """The generator penalty [] of ``regularizer``, differentiable in whatever ``score`` and ``generate`` close over.
 
@@ -106,14 +107,15 @@ def g_penalty(
         step: how many steps are finished.
         noise: entries that replace those drawn.
         state: entries that replace those of ``init`` and ``prepare``.
+        code: the discriminator's code ``x [B, *shape] -> [B, d]``, for regularizers that ask.
 
     Raises:
-        ContractError: ``score`` or the penalty has the wrong shape.
+        ContractError: ``score`` or the penalty has the wrong shape, or a code is asked for and not given.
     """
     own = _state(regularizer, "g", generate, latents, state)
     fake = generate(latents)
     drawn = _noise(regularizer, "g", fake, latents, seed) | (noise or {})
-    critic = _critic(score, regularizer, drawn, own)
+    critic = _critic(score, regularizer, "g", drawn, own)
     fake_scores = critic.score(regularizer.augment(fake, "fake", drawn, own))
     if not regularizer.uses("g_penalty"):
         return fake_scores.new_zeros(())
@@ -130,6 +132,7 @@ def g_penalty(
         score=critic.score,
         score_grad=critic.score_grad,
         generate=_generate(generate),
+        code=_code(code),
     )
     return scalar(regularizer.g_penalty(at), regularizer, "g_penalty")
 
@@ -146,7 +149,7 @@ class _Function(nn.Module):
         return self._hidden[0](x)
 
 
-def _critic(score: Function, regularizer: Regularizer, noise: Slots, state: Slots) -> Critic:
+def _critic(score: Function, regularizer: Regularizer, player: Side, noise: Slots, state: Slots) -> Critic:
     network = Network(_Function(score))
     game = Game(
         generator=network,
@@ -158,7 +161,8 @@ def _critic(score: Function, regularizer: Regularizer, noise: Slots, state: Slot
         ema_decay=0.0,
         derivatives=Autograd(),
     )
-    return Critic(game, {}, {}, None, [(regularizer, noise, state)] if regularizer.uses("score") else [])
+    wrappers = [(regularizer, noise, state)] if regularizer.uses("score") else []
+    return Critic(game, {}, {}, None, player=player, wrappers=wrappers)
 
 
 def _state(regularizer: Regularizer, player: Side, function: Function, like: Tensor, given: Slots | None) -> Slots:
@@ -193,3 +197,12 @@ def _generate(function: Function | None) -> Callable[..., Tensor]:
         return function(z)
 
     return generate
+
+
+def _code(function: Function | None) -> Function:
+    def code(x: Tensor) -> Tensor:
+        if function is None:
+            raise ContractError("this regularizer compares codes of the discriminator", hint="pass code=")
+        return function(x)
+
+    return code

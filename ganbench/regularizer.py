@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeAlias
 from ganbench.component import Component, field
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
     from torch import Generator, Tensor
 
@@ -49,6 +51,9 @@ class Score(Protocol):
 
 class InnerScore(Protocol):
     """The discriminator as hook point ``score`` finds it: D itself, or as the stack before left it."""
+
+    player: Side
+    """Whose turn it is."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """The scores [B] of ``x [B, *shape]``, with the labels of the call that is being answered."""
@@ -136,7 +141,8 @@ class GStep:
     """What a regularizer sees in the generator's turn.
 
     ``fake`` [B, *shape] is G's output before augmentation, with history; ``real`` is the batch as loaded;
-    ``real_scores`` are given only if the loss is paired.
+    ``real_scores`` are given only if the loss is paired. ``code(x)`` is D's code [B, d] of x, from discriminators
+    that have one (``Discriminator.has_code``); it costs another forward pass.
     """
 
     real: Tensor
@@ -151,6 +157,7 @@ class GStep:
     score: Score
     score_grad: ScoreGrad
     generate: Generate
+    code: Callable[[Tensor], Tensor]
 
 
 class Regularizer(Component, role="regularizer"):

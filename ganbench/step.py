@@ -103,11 +103,13 @@ class Critic:
         params: Params,
         buffers: Params,
         labels: Tensor | None,
+        *,
+        player: Side,
         wrappers: Sequence[tuple[Regularizer, Slots, Slots]] = (),
     ) -> None:
-        """``wrappers`` are regularizers with a ``score``, and their noise and state."""
+        """``wrappers`` are regularizers with a ``score``, and their noise and state in the turn of ``player``."""
         self.game, self.params, self.frozen, self.labels = game, params, buffers, labels
-        self.buffers, self.wrappers = buffers, wrappers
+        self.buffers, self.player, self.wrappers = buffers, player, wrappers
         self.judge: Callable[[Tensor], Tensor] = lambda output: output
         self._made: list[tuple[Tensor, Gradient]] = []
 
@@ -160,7 +162,7 @@ class Critic:
         """``call`` with ``regularizer.score`` around it; the buffers are those that its last call left."""
 
         def outer(x: Tensor) -> tuple[Tensor, Params]:
-            inner = Inner(call, self.game.derivatives)
+            inner = Inner(call, self.game.derivatives, self.player)
             scores = regularizer.score(inner, x, noise, own)
             if inner.buffers is None or scores.shape != inner.shape:
                 expected = "no call of D" if inner.shape is None else f"{list(inner.shape)}"
@@ -175,8 +177,8 @@ class Critic:
 class Inner:
     """What ``Regularizer.score`` calls: the scores of a discriminator, and their input gradients."""
 
-    def __init__(self, call: Scored, derivatives: Derivatives) -> None:
-        self.call, self.derivatives = call, derivatives
+    def __init__(self, call: Scored, derivatives: Derivatives, player: Side) -> None:
+        self.call, self.derivatives, self.player = call, derivatives, player
         self.buffers: Params | None = None
         self.shape: torch.Size | None = None
 
@@ -241,7 +243,7 @@ class Game:
         fake, _ = self.generator(
             self._effective("g", state.g.params, slots), state.g.buffers, turn.latents, turn.labels
         )
-        return self.critic(state, turn, slots).output(self._augment(fake, "fake", turn, slots))
+        return self.critic("d", state, turn, slots).output(self._augment(fake, "fake", turn, slots))
 
     def d_objective(self, state: State, turn: Turn) -> tuple[Tensor, State]:
         """``d_loss(D(x), D(G(z))) + sum of every * d_penalty``, and the state after the turn.
@@ -258,7 +260,7 @@ class Game:
         def generate(z: Tensor, labels: Tensor | None = None) -> Tensor:
             return self.generator(g_params, state.g.buffers, z, turn.labels if labels is None else labels)[0]
 
-        critic = self.critic(state, turn, slots)
+        critic = self.critic("d", state, turn, slots)
         remember = any(True for _ in self._with("d_penalty"))
         shown = turn.real, raw
         for i, r in self._with("mix"):
@@ -319,7 +321,7 @@ class Game:
         """
         with torch.no_grad():
             slots = self._prepare("g", state)
-        critic = self.critic(state, turn, slots)
+        critic = self.critic("g", state, turn, slots)
         seen_real = turn.real
         if self.loss.paired or self.loss.informed():
             seen_real = self._augment(turn.real, "real", turn, slots)
@@ -351,6 +353,7 @@ class Game:
                 score=critic.score,
                 score_grad=critic.score_grad,
                 generate=generate,
+                code=critic.code,
             )
 
         for i, regularizer in self._with("g_penalty"):
@@ -416,11 +419,12 @@ class Game:
                 params = r.reparameterize(params, slots[i][player])
         return params
 
-    def critic(self, state: State, turn: Turn, slots: AllSlots | None = None) -> Critic:
-        """The discriminator as it is called everywhere in this turn, with ``slots`` in place of the state's."""
+    def critic(self, player: Side, state: State, turn: Turn, slots: AllSlots | None = None) -> Critic:
+        """The discriminator as it is called in ``player``'s turn, with ``slots`` in place of the state's."""
         slots = state.regularizers if slots is None else slots
         wrappers = [(r, turn.noise[i], self._own(i, "d", slots)) for i, r in self._with("score")]
-        return Critic(self, self._effective("d", state.d.params, slots), state.d.buffers, turn.labels, wrappers)
+        params = self._effective("d", state.d.params, slots)
+        return Critic(self, params, state.d.buffers, turn.labels, player=player, wrappers=wrappers)
 
     def _weighed(self, player: Side, total: Tensor, state: State, slots: AllSlots) -> tuple[Tensor, dict[str, Tensor]]:
         """``total`` with the penalties on the parameters of ``player``, and what is to be logged of them."""

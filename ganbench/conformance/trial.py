@@ -60,12 +60,14 @@ class Alternate(Update):
 class _Plain(nn.Module):
     """A small smooth network that takes labels and ignores them."""
 
-    def __init__(self, layers: nn.Module, shape: tuple[int, ...]) -> None:
+    def __init__(self, layers: nn.Sequential, shape: tuple[int, ...]) -> None:
         super().__init__()
         self.layers, self.shape = layers, shape
 
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, y: Tensor | None = None, code: bool = False) -> Tensor:  # noqa: FBT001, FBT002 # the contract of discriminators with a code
         del y
+        if code:
+            return cast("Tensor", self.layers[:-1](x))
         return cast("Tensor", self.layers(x)).reshape(len(x), *self.shape)
 
 
@@ -143,8 +145,13 @@ class Trial:
         def generate(z: Tensor) -> Tensor:
             return self.game.generator(leaves["g"], self.state.g.buffers, z)[0]
 
+        def code(x: Tensor) -> Tensor:
+            return self.game.discriminator(leaves["d"], self.state.d.buffers, x, None, True)[0]
+
         if hook == "g_penalty":
-            value = g_penalty(regularizer, score, generate, turn.latents, real=turn.real, state=self.own("g"))
+            value = g_penalty(
+                regularizer, score, generate, turn.latents, real=turn.real, state=self.own("g"), code=code
+            )
             return value, leaves["g"]
         fake = generate(turn.latents).detach()
         value = d_penalty(
@@ -154,7 +161,7 @@ class Trial:
 
     def scores(self, x: Tensor) -> Tensor:
         """D's scores [B] of ``x`` in the generator's turn."""
-        return self.game.critic(self.state, self.turns.g).output(x)
+        return self.game.critic("g", self.state, self.turns.g).output(x)
 
     def own(self, player: Literal["g", "d"]) -> Slots:
         """The state of the only regularizer in ``player``'s turn."""
