@@ -23,6 +23,8 @@ def batch_norm_refusal(name: str, cell: Cell) -> str | None:
     """Why a term that treats samples one by one refuses a discriminator that mixes them."""
     if getattr(cell.discriminator, "norm", None) == "batch":
         return f"{name} needs per-sample gradients, and batch normalisation in the discriminator mixes the samples"
+    if getattr(cell.discriminator, "minibatch_std", 0):
+        return f"{name} needs per-sample gradients, and minibatch_std in the discriminator mixes the samples"
     return None
 
 
@@ -31,6 +33,10 @@ def weight_clipping_refusal(name: str, cell: Cell) -> str | None:
     if any(isinstance(r, WeightClipping) for r in cell.regularizers):
         return f"{name} and weight-clipping both bound the discriminator's slope: together its target is out of reach"
     return None
+
+
+BACK = "<"
+"""Follows a parameter's name where its state is that of the view from its outputs back to its inputs."""
 
 
 class NoRegularizer(Regularizer, name="none"):
@@ -72,32 +78,45 @@ class GradientPenalty(Regularizer, name="gradient-penalty", source="https://arxi
 
     def d_penalty(self, at: DStep) -> Tensor:
         u = at.noise["u"]
-        squared = at.score_grad(u * at.real + (1 - u) * at.fake).square().flatten(1).sum(1)
-        # The root has no derivative at 0, where a discriminator that ignores x puts every sample: take 0 for it.
-        # An epsilon under the root would do too, but would move every other value.
-        steep = squared > 0
-        norm = torch.where(steep, torch.where(steep, squared, 1.0).sqrt(), 0.0)
-        return self.weight * (norm - self.target).square().mean()
+        slope = norms(at.score_grad(u * at.real + (1 - u) * at.fake))
+        return self.weight * (slope - self.target).square().mean()
 
     def mismatch(self, cell: Cell) -> str | None:
         return batch_norm_refusal(self.name, cell) or weight_clipping_refusal(self.name, cell)
 
 
+def norms(v: Tensor) -> Tensor:
+    """The Euclidean norm [B] of each sample of ``v [B, *shape]``, whose derivative at 0 is 0."""
+    squared = v.square().flatten(1).sum(1)
+    # The root has no derivative at 0, where a discriminator that ignores x puts every sample: take 0 for it.
+    # An epsilon under the root would do too, but would move every other value.
+    steep = squared > 0
+    return torch.where(steep, torch.where(steep, squared, 1.0).sqrt(), 0.0)
+
+
 class SpectralNorm(Regularizer, name="spectral-norm", source="https://arxiv.org/abs/1802.05957"):
-    """W / sigma(W), for every parameter W of two or more dimensions, seen as a matrix [first dimension, rest].
+    """scale W / sigma(W), for every parameter W of two or more dimensions, seen as a matrix [first dimension, rest].
 
     sigma = u'Wv, with v = W'u / |W'u| and u = Wv / |Wv| iterated ``iterations`` times before each turn of that
     network, and constant to the gradient. The first u is the sequence sin(1), sin(2), ... improved by 15 power
     iterations, so that the first steps are normalised too. For a convolution, sigma is that of the flattened
     kernel, as in the paper, which is not the operator norm of the convolution. A weight of zero stays zero.
+
+    ``bidirectional`` takes for sigma the mean of those of the views [out, in x kernel] and [in, out x kernel], and
+    with a tuned ``scale`` it is bidirectional scaled spectral normalisation (https://arxiv.org/abs/2009.02773).
+    ``bounded`` leaves weights alone whose sigma is no more than ``scale``: W / max(1, sigma / scale)
+    (https://arxiv.org/abs/1804.04368).
     """
 
+    scale: float = field(default=1.0, gt=0.0, doc="the largest singular value that a weight gets")
+    bidirectional: bool = field(default=False, doc="whether a convolution's sigma is the mean over both its views")
+    bounded: bool = field(default=False, doc="whether weights below the scale stay as they are")
     iterations: int = field(default=1, ge=1, doc="power iterations before a turn")
     eps: float = field(default=1e-12, gt=0.0, doc="norm up to which a weight counts as zero and is not divided")
 
     def init(self, params: Params) -> Slots:
         state: Slots = {}
-        for name, weight in matrices(params).items():
+        for name, weight in self._views(params).items():
             # neither random nor special: sin of the integers is orthogonal to no singular vector one meets
             first = torch.arange(1, len(weight) + 1, dtype=weight.dtype, device=weight.device).sin()
             state[f"u:{name}"] = first / torch.linalg.vector_norm(first)
@@ -108,17 +127,28 @@ class SpectralNorm(Regularizer, name="spectral-norm", source="https://arxiv.org/
         return self._iterate(params, state, self.iterations)
 
     def reparameterize(self, params: Params, state: Slots) -> Params:
-        weights = matrices(params)
-        sigma = {name: state[f"u:{name}"] @ (w @ state[f"v:{name}"]) for name, w in weights.items()}
-        size = {name: torch.where(s > self.eps, s, 1.0) for name, s in sigma.items()}
-        return {name: p / size[name] if name in size else p for name, p in params.items()}
+        sigma = {name: state[f"u:{name}"] @ (w @ state[f"v:{name}"]) for name, w in self._views(params).items()}
+        new = dict(params)
+        for name in matrices(params):
+            both = [sigma[view] for view in (name, f"{name}{BACK}") if view in sigma]
+            size = sum(both[1:], both[0]) / len(both)
+            relative = torch.where(size > self.eps, size, self.scale) / self.scale
+            new[name] = params[name] / (relative.clamp(min=1.0) if self.bounded else relative)
+        return new
 
     def mismatch(self, cell: Cell) -> str | None:
         return weight_clipping_refusal(self.name, cell)
 
+    def _views(self, params: Params) -> Params:
+        """The matrices whose largest singular values count; a matrix has the same one in both directions."""
+        views = matrices(params)
+        if self.bidirectional:
+            views |= {f"{name}{BACK}": p.transpose(0, 1).flatten(1) for name, p in params.items() if p.dim() > 2}
+        return views
+
     def _iterate(self, params: Params, state: Slots, times: int) -> Slots:
         new = dict(state)
-        for name, weight in matrices(params).items():
+        for name, weight in self._views(params).items():
             u, v = new[f"u:{name}"], new[f"v:{name}"]
             for _ in range(times):
                 v = self._unit(weight.mT @ u, v)
@@ -169,6 +199,16 @@ class GradientClipping(Regularizer, name="gradient-clipping", source="https://ar
         return (self.max_norm / (norm + 1e-6)).clamp(max=1.0)
 
 
+class ValueClipping(Regularizer, name="value-clipping", source="https://arxiv.org/abs/1211.5063"):
+    """g <- min(max(g, -bound), bound) for every entry of every gradient of a network, penalties included."""
+
+    bound: float = field(default=1.0, gt=0.0, doc="largest absolute value of an entry")
+
+    def transform_grads(self, grads: Params, params: Params, state: Slots) -> Params:
+        del params, state
+        return {name: g.clamp(-self.bound, self.bound) for name, g in grads.items()}
+
+
 class WeightClipping(Regularizer, name="weight-clipping", source="https://arxiv.org/abs/1701.07875"):
     """w <- min(max(w, -bound), bound) for every parameter, biases included, after each move of the network."""
 
@@ -202,6 +242,7 @@ def ganbench_components() -> Iterable[type[Component]]:
         GradientPenalty,
         SpectralNorm,
         GradientClipping,
+        ValueClipping,
         WeightClipping,
         InstanceNoise,
     ]

@@ -57,25 +57,31 @@ class VAT(Regularizer, name="vat", source="https://arxiv.org/abs/1704.03976"):
     def _divergence(self, at: DStep, x: Tensor, logits: Tensor, start: Tensor) -> Tensor:
         """E KL(p(x) || p(x + r)) [] at ``x [B, *shape]`` with its constant ``logits [B]``."""
         d = unit(start, start)
-        d = self._exact(at, x, d) if self.mode == "exact" else self._power(at, x, logits, d)
+        d = (
+            self._exact(at, x, d)
+            if self.mode == "exact"
+            else adversarial(at, x, logits, d, xi=self.xi, iterations=self.iterations)
+        )
         moved = at.score(x + self.epsilon * d.detach())
         return bernoulli_divergence(logits, moved).mean()
-
-    def _power(self, at: DStep, x: Tensor, logits: Tensor, d: Tensor) -> Tensor:
-        # grad_d KL = xi (p(x + xi d) - p(x)) grad D(x + xi d). The first factor is one number a sample, which the
-        # normalisation reduces to its sign; that of the logits' difference is the same, and not lost to rounding
-        # where the sigmoid saturates.
-        for _ in range(self.iterations):
-            probe = (x + self.xi * d).detach()
-            gradient = at.score_grad(probe, create_graph=False)
-            with torch.no_grad():
-                rise = at.score(probe) - logits
-            d = unit(along(rise.sign(), gradient), d)
-        return d
 
     def _exact(self, at: DStep, x: Tensor, d: Tensor) -> Tensor:
         gradient = unit(at.score_grad(x, create_graph=False), torch.zeros_like(d))
         return unit(along((gradient * d).flatten(1).sum(1).sign(), gradient), d)
+
+
+def adversarial(at: DStep, x: Tensor, scores: Tensor, d: Tensor, *, xi: float, iterations: int) -> Tensor:
+    """``d [B, *shape]`` of length 1 after power iterations towards where the scores of ``x`` change the most."""
+    # grad_d KL = xi (p(x + xi d) - p(x)) grad D(x + xi d). The first factor is one number a sample, which the
+    # normalisation reduces to its sign; that of the scores' difference is the same, and not lost to rounding where
+    # the sigmoid saturates. So the divergence and the distance of scores have one direction.
+    for _ in range(iterations):
+        probe = (x + xi * d).detach()
+        gradient = at.score_grad(probe, create_graph=False)
+        with torch.no_grad():
+            rise = at.score(probe) - scores
+        d = unit(along(rise.sign(), gradient), d)
+    return d
 
 
 def bernoulli_divergence(p: Tensor, q: Tensor) -> Tensor:
