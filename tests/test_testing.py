@@ -333,7 +333,15 @@ def test_broken_updates_are_found():
             state = super().step(game, state, turns)
             return state._replace(step=state.step + 1)
 
+    class Surprises(Alternating, name="surprises", source=SOURCE):
+        """Has a slot that a checkpoint would not know of."""
+
+        def step(self, game, state, turns):
+            state = super().step(game, state, turns)
+            return state._replace(update={"late": state.g.params})
+
     assert "'g' did not move" in broken(Alone)
+    assert "a step left ['late']" in broken(Surprises)
     assert "counted the step" in broken(Counts)
 
 

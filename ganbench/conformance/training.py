@@ -246,11 +246,18 @@ def check_update(update: Update) -> list[Finding]:
             expect(any(not torch.equal(before[n], moved[n]) for n in before), f"{player!r} did not move")
         expect(torch.equal(after.step, trial.state.step), "it counted the step, which the engine does")
 
+    def kept() -> None:
+        before, after = trial.state.update, trial.step(trial.state, trial.turns).update
+        expect(before.keys() == after.keys(), f"init() gave the slots {[*before]}, and a step left {[*after]}")
+        for name, slots in before.items():
+            alike(slots, after[name], f"the slots {name!r}")
+
     return run(
         [
             *identity(update),
             ("has at least one discriminator turn", turns),
             ("moves both players and nothing else", moves),
+            ("keeps names, shapes and types of its state", kept),
             *pure(trial.step, (trial.state, trial.turns)),
         ]
     )

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import nn
-from torch.func import functional_call, grad
+from torch.func import functional_call, grad, vjp
 from torch.nn.functional import softplus
 
 from ganbench import ConfigError, Turn, Turns, stream
@@ -57,7 +57,24 @@ def inputs(critic_steps=1):
     return [([(draw(DIM), draw(LATENT)) for _ in range(critic_steps)], draw(LATENT)) for _ in range(STEPS)]
 
 
-def play(update, *, loss=None, stack=(), optimizer=None, steps=STEPS):
+class Transforms:
+    """Derivatives by function transforms, which compose with vmap."""
+
+    def gradients(self, objective, params):
+        return grad(objective, has_aux=True)(params)
+
+    def slope(self, function, at):
+        return grad(function)(at)
+
+    def scored(self, score, x):
+        scores, pull, buffers = vjp(score, x, has_aux=True)
+        return x, scores, buffers, lambda create_graph: pull(torch.ones_like(scores))[0]
+
+    def input_gradient(self, score, x, *, create_graph):
+        return grad(lambda x: score(x).sum())(x)
+
+
+def play(update, *, loss=None, stack=(), optimizer=None, steps=STEPS, derivatives=None, scale=1.0):
     """The state after some steps as ganbench plays them."""
     g, d = map(Network, networks())
     loss, optimizer = loss or NonSaturating(), optimizer or SGD(lr_g=LR, lr_d=LR)
@@ -69,14 +86,14 @@ def play(update, *, loss=None, stack=(), optimizer=None, steps=STEPS):
         active=[True] * len(stack),
         optimizer=optimizer,
         ema_decay=0.9,
-        derivatives=Autograd(),
+        derivatives=derivatives or Autograd(),
     )
     state = initial_state(g, d, stack, optimizer, loss, update)
     like = torch.ones(BATCH, DIM, dtype=torch.float64)
     noise = tuple({"real": like, "fake": like} for _ in stack)
     for turns, z in inputs(update.d_turns)[:steps]:
-        d_turns = tuple(Turn(real, None, latents, noise) for real, latents in turns)
-        state = game.finish(update.step(game, state, Turns(d_turns, Turn(turns[-1][0], None, z, noise))))
+        d_turns = tuple(Turn(scale * real, None, latents, noise) for real, latents in turns)
+        state = game.finish(update.step(game, state, Turns(d_turns, Turn(scale * turns[-1][0], None, z, noise))))
     return state
 
 
@@ -284,6 +301,37 @@ def test_rules_work_with_other_losses_and_stacks(update, loss, stack):
     assert set(state.logs) >= {"d_loss", "g_loss", "d_real", "d_fake"}
     for slots in (*state.update.values(), *(s for r in state.regularizers for s in r.values())):
         assert not any(t.requires_grad for t in slots.values())
+
+
+@EACH_RULE
+def test_function_transforms_derive_the_same(update):
+    stack = (R2(gamma=0.5), SpectralNorm(on="both"), VAT(), GradientClipping(max_norm=0.3))
+    by_graph, by_transform = (play(update, stack=stack, steps=5, derivatives=d()) for d in (Autograd, Transforms))
+    close(by_transform.g.params, by_graph.g.params, 1e-14)
+    close(by_transform.d.params, by_graph.d.params, 1e-14)
+
+
+class Descent(SGD, name="descent"):
+    """p <- p - lr g, without the fused loops of torch, which vmap does not know."""
+
+    def update(self, params, grads, slots, lr):
+        return move(params, grads, lr), slots
+
+
+@EACH_RULE
+def test_a_step_can_be_mapped_over_seeds(update, monkeypatch):
+    # the generator's average runs on fused loops too
+    monkeypatch.setattr(Game, "finish", lambda self, state: state._replace(step=state.step + 1))
+
+    def played(scale):
+        state = play(update, steps=4, optimizer=Descent(lr_g=LR, lr_d=LR), derivatives=Transforms(), scale=scale)
+        return state.g.params, state.d.params
+
+    scales = torch.tensor([1.0, 0.5], dtype=torch.float64)
+    mapped = torch.vmap(played, randomness="same")(scales)  # initialisers draw, before they are overwritten
+    for i, scale in enumerate(scales):
+        for together, alone in zip(mapped, played(scale), strict=True):
+            close({name: p[i] for name, p in together.items()}, alone, 1e-14)
 
 
 @EACH_RULE
