@@ -1,0 +1,131 @@
+"""Seeds stacked into one game train as they do one by one: no plugin has to know."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ganbench import checkpoint
+from ganbench.grid import Cell, Grid, Trial
+from ganbench.lift import Stacked, Transforms, stack, stack_turns, unstack
+from ganbench.registry import Registry
+from ganbench.training import Trainer, Training
+
+SEEDS, STEPS = 3, 10
+LOSSES = ["minimax", "non-saturating", "least-squares", "wasserstein", "hinge", "relativistic-pairing"]
+REGULARIZERS: list[Any] = [
+    "none",
+    "r1",
+    "r2",
+    "gradient-penalty",
+    "spectral-norm",
+    "gradient-clipping",
+    {"use": "gradient-clipping", "norm_type": "inf", "on": "both"},
+    "weight-clipping",
+    "instance-noise",
+    "vat",
+    {"use": "vat", "mode": "exact"},
+    "drift",
+    ["spectral-norm", "drift", {"use": "r1", "every": 4}, "gradient-clipping", "instance-noise"],
+]
+
+
+@pytest.fixture(scope="module")
+def registry(plugin_folder=Path(__file__).parent / "plugins") -> Registry:
+    return Registry.load([plugin_folder / "trouble.py"])
+
+
+@pytest.fixture
+def cell(small, registry):
+    def make(**axes: Any) -> Cell:
+        table = {"run": small["run"] | {"precision": "float64"}, "grid": small["grid"] | {"regularizer": "none"} | axes}
+        (combination,) = Grid.load(table).combinations(registry)
+        return combination.cell
+
+    return make
+
+
+def trainers(cell: Cell, folder: Path) -> list[Trainer]:
+    return [Trainer(Trial(cell, seed), folder, Training(), lambda kind, content: None) for seed in range(SEEDS)]
+
+
+def train_stacked(cell: Cell, folder: Path, compiled: str = ""):
+    single = trainers(cell, folder)
+    state = stack([t.state for t in single])
+
+    def one(game: Stacked, state, turns):
+        return game.finish(cell.update.step(game, state, turns))
+
+    advance = torch.compile(one, fullgraph=True, backend=compiled, dynamic=False) if compiled else one
+    for step in range(STEPS):
+        game = Stacked(dataclasses.replace(single[0].game(step), derivatives=Transforms()))
+        with torch.no_grad():
+            state = advance(game, state, stack_turns([t.feed.turns(game.game.active) for t in single]))
+    return state
+
+
+def train_serial(cell: Cell, folder: Path):
+    single = trainers(cell, folder)
+    for t in single:
+        t.advance(STEPS)
+    return [t.state for t in single]
+
+
+def assert_same(stacked, serial) -> None:
+    for one, other in zip(unstack(stacked), serial, strict=True):
+        left, right = checkpoint.flatten(one), checkpoint.flatten(other)
+        assert left.keys() == right.keys()
+        for name, value in right.items():
+            torch.testing.assert_close(left[name], value, rtol=1e-10, atol=1e-10, msg=name)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss_trains_stacked_as_it_does_alone(cell, tmp_path, loss):
+    chosen = cell(loss=loss)
+    assert_same(train_stacked(chosen, tmp_path), train_serial(chosen, tmp_path))
+
+
+@pytest.mark.parametrize("regularizer", REGULARIZERS, ids=str)
+def test_every_regularizer_trains_stacked_as_it_does_alone(cell, tmp_path, regularizer):
+    chosen = cell(regularizer=[regularizer])
+    assert_same(train_stacked(chosen, tmp_path), train_serial(chosen, tmp_path))
+
+
+@pytest.mark.parametrize(
+    "axes",
+    [
+        {"optimizer": {"use": "sgd", "momentum": 0.5}},
+        {"optimizer": "rmsprop"},
+        {"update": "simultaneous"},
+        {"update": {"use": "alternating", "critic_steps": 3}},
+        {
+            "dataset": "digits",
+            "generator": {"use": "dcgan", "width": 4},
+            "discriminator": {"use": "dcgan", "width": 4},
+            "regularizer": [["spectral-norm", "r1"]],
+        },
+    ],
+    ids=["sgd", "rmsprop", "simultaneous", "critic-steps", "dcgan"],
+)
+def test_optimizers_rules_and_running_statistics_stack_too(cell, tmp_path, axes):
+    chosen = cell(**axes)
+    assert_same(train_stacked(chosen, tmp_path), train_serial(chosen, tmp_path))
+
+
+@pytest.mark.slow
+def test_a_whole_step_compiles_into_one_graph(cell, tmp_path):
+    """fullgraph: a break would raise. The backend runs the traced graph as it is, so no C++ compiler is needed."""
+    chosen = cell(regularizer=[["spectral-norm", "r1", "gradient-clipping"]])
+    assert_same(train_stacked(chosen, tmp_path, compiled="aot_eager"), train_serial(chosen, tmp_path))
+
+
+def test_unstacking_is_the_inverse_of_stacking(cell, tmp_path):
+    states = [t.state for t in trainers(cell(regularizer=[["drift", "spectral-norm"]]), tmp_path)]
+    for one, other in zip(unstack(stack(states)), states, strict=True):
+        left, right = checkpoint.flatten(one), checkpoint.flatten(other)
+        assert left.keys() == right.keys()
+        assert all(torch.equal(left[k], right[k]) for k in left)
