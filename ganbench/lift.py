@@ -31,7 +31,7 @@ class Transforms:
     def scored(
         self, score: Callable[[Tensor], tuple[Tensor, Params]], x: Tensor
     ) -> tuple[Tensor, Tensor, Params, Gradient]:
-        made = torch.func.vjp(score, x, has_aux=True)
+        made: Any = torch.func.vjp(score, x, has_aux=True)  # torch does not type what has_aux adds
         scores, pull = made[0], made[1]
         buffers: Params = made[-1]
 
