@@ -277,6 +277,20 @@ class Pulled(Regularizer, name="pulled"):
         return (at.fake - 1).square().mean()
 
 
+class Rootless(Regularizer, name="rootless"):
+    """A root without a derivative where the players rest."""
+
+    def g_penalty(self, at):
+        return at.fake.square().sum().sqrt()
+
+
+class Crashes(Regularizer, name="crashes"):
+    """It wants images."""
+
+    def d_penalty(self, at):
+        return at.real.mean((1, 2, 3)).mean()
+
+
 class Energies(Hinge, name="energies"):
     """An energy."""
 
@@ -308,6 +322,8 @@ def test_what_has_no_radius_is_said():
         (SpectralNorm(), "circles under"),
         (GradientPenalty(), "not judged: the step has no derivative"),
         (Pulled(), "not judged: the players do not rest"),
+        (Rootless(), "not judged: the players do not rest"),
+        (Crashes(), "not judged: on the Dirac-GAN it fails with IndexError"),
         (Energies(), "not judged: energies asks"),
     ],
     ids=lambda c: c.label if hasattr(c, "label") else "",
