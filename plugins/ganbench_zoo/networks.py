@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -110,10 +110,14 @@ def unlabelled(name: str, spec: SampleSpec, conditional: bool) -> str | None:  #
 
 
 def perceptron(sizes: list[int], activation: type[nn.Module], gain: float) -> nn.Sequential:
-    """Linear layers of ``sizes`` with an activation between them: orthogonal weights times ``gain``, zero biases."""
+    """Linear layers of ``sizes`` with an activation between them: orthogonal weights times ``gain``, zero biases.
+
+    Before an activation that has them, a layer has as many more outputs as there are ``pieces`` to each unit.
+    """
     layers: list[nn.Module] = []
     for i, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
-        linear = nn.Linear(fan_in, fan_out)
+        pieces = getattr(activation, "pieces", 1) if i < len(sizes) - 2 else 1
+        linear = nn.Linear(fan_in, fan_out * pieces)
         nn.init.orthogonal_(linear.weight, gain)
         nn.init.zeros_(linear.bias)
         layers += [activation(), linear] if i else [linear]
@@ -125,6 +129,49 @@ class Leaky(nn.LeakyReLU):
 
     def __init__(self) -> None:
         super().__init__(0.2)
+
+
+class GroupSort(nn.Module):
+    """The units in pairs, each in ascending order: [3, -1, 2, 5] -> [-1, 3, 2, 5] (https://arxiv.org/abs/1811.05381)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = x.reshape(len(x), -1, 2).unbind(2)
+        return torch.stack([torch.minimum(first, second), torch.maximum(first, second)], 2).flatten(1)
+
+
+class Maxout(nn.Module):
+    """The largest of five linear pieces for each unit, as in the first GAN (https://arxiv.org/abs/1302.4389)."""
+
+    pieces: ClassVar[int] = 5
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(len(x), -1, self.pieces).amax(2)
+
+
+Activation = Literal["leaky-relu", "relu", "tanh", "groupsort", "maxout"]
+ACTIVATIONS: dict[Activation, type[nn.Module]] = {
+    "leaky-relu": Leaky,
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "groupsort": GroupSort,
+    "maxout": Maxout,
+}
+
+
+def with_spread(x: Tensor, group: int) -> Tensor:
+    """Features ``x [B, d]`` and the mean of their standard deviations in the sample's group, [B, d + 1].
+
+    Samples i, i + B / group, i + 2 B / group, ... are a group (https://arxiv.org/abs/1710.10196).
+    """
+    deviation = (x.reshape(group, -1, x.shape[1]).var(0, correction=0) + 1e-8).sqrt().mean(1)
+    return torch.cat([x, deviation.repeat(group)[:, None]], dim=1)
+
+
+def undivided(name: str, cell: Cell, group: int) -> str | None:
+    """Why groups of samples refuse a batch that they do not divide, or None."""
+    if group and cell.batch % group:
+        return f"{name} has groups of {group} samples, which do not divide a batch of {cell.batch}"
+    return None
 
 
 class PerceptronG(nn.Module):
@@ -146,21 +193,41 @@ class PerceptronG(nn.Module):
 class PerceptronD(nn.Module):
     """[B, *shape] -> [B]; a label enters as a one-hot row beside x."""
 
-    def __init__(self, sizes: list[int], classes: int, scale: float, gain: float) -> None:
+    def __init__(
+        self,
+        sizes: list[int],
+        classes: int,
+        scale: float,
+        gain: float,
+        activation: Activation = "leaky-relu",
+        group: int = 0,
+    ) -> None:
         super().__init__()
-        self.classes, self.scale = classes, scale
-        self.layers = perceptron(sizes, Leaky, gain)
+        self.classes, self.scale, self.group = classes, scale, group
+        self.layers = perceptron(sizes, ACTIVATIONS[activation], gain)
+        if group:
+            self.layers[-1] = perceptron([sizes[-2] + 1, sizes[-1]], Leaky, gain)[0]
+
+    def labelled(self, x: Tensor, y: Tensor | None) -> Tensor:
+        """What the first layer gets, [B, first size]."""
+        x = x.flatten(1) * self.scale
+        return torch.cat([x, one_hot(y, self.classes, x)], dim=1) if self.classes else x
 
     def embed(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """The outputs of the last layer, [B, last size]."""
-        x = x.flatten(1) * self.scale
-        if self.classes:
-            x = torch.cat([x, one_hot(y, self.classes, x)], dim=1)
-        outputs: Tensor = self.layers(x)
-        return outputs
+        if self.group:
+            outputs: Tensor = self.layers[-1](with_spread(self.code(x, y), self.group))
+            return outputs
+        straight: Tensor = self.layers(self.labelled(x, y))
+        return straight
 
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        return self.embed(x, y)[:, 0]
+    def code(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """The last hidden units, [B, width]."""
+        hidden: Tensor = self.layers[:-1](self.labelled(x, y))
+        return hidden
+
+    def forward(self, x: Tensor, y: Tensor | None = None, code: bool = False) -> Tensor:  # noqa: FBT001, FBT002 # modules are called by position
+        return self.code(x, y) if code else self.embed(x, y)[:, 0]
 
 
 class MLPGenerator(Generator, name="mlp", source=MLP_SOURCE):
@@ -189,23 +256,34 @@ class MLPDiscriminator(Discriminator, name="mlp", source=MLP_SOURCE):
     """x -> input_scale x -> (linear, leaky ReLU 0.2) x depth -> linear -> score, for data of any shape.
 
     Parameters: (size + 1) width + (depth - 1) (width + 1) width + width + 1. Weights start orthogonal times
-    ``gain``, biases at zero. No normalization, so that penalties on the gradient of one sample make sense.
+    ``gain``, biases at zero. No normalization, so that penalties on the gradient of one sample make sense. Its code
+    is its last hidden layer. ``maxout`` has five linear pieces for each unit, and ``groupsort`` needs an even width.
     """
+
+    has_code = True
 
     width: int = field(default=128, ge=1, doc="units in a hidden layer")
     depth: int = field(default=2, ge=1, doc="hidden layers")
     gain: float = field(default=0.8, gt=0.0, doc="factor of the orthogonal initial weights")
     input_scale: float = field(default=1.0, gt=0.0, doc="factor on x; 0.25 on ring in Metz et al. 2017")
     conditional: bool = field(default=False, doc="whether the label, one-hot, enters beside x")
+    activation: Activation = "leaky-relu"
+    minibatch_std: int = field(default=0, ge=0, doc="samples in a group whose spread is one more unit; 0 for none")
+
+    def validate(self) -> None:
+        if self.activation == "groupsort" and self.width % 2:
+            raise ConfigError(f"groupsort sorts pairs, and {self.width} is odd", place=".width")
 
     def mismatch(self, cell: Cell) -> str | None:
-        return unlabelled("discriminator mlp", cell.dataset.spec(), self.conditional)
+        return unlabelled("discriminator mlp", cell.dataset.spec(), self.conditional) or undivided(
+            "discriminator mlp", cell, self.minibatch_std
+        )
 
     def build(self, spec: SampleSpec) -> nn.Module:
         check(unlabelled("discriminator mlp", spec, self.conditional))
         classes = spec.classes if self.conditional else 0
         sizes = [math.prod(spec.shape) + classes, *[self.width] * self.depth, 1]
-        return PerceptronD(sizes, classes, self.input_scale, self.gain)
+        return PerceptronD(sizes, classes, self.input_scale, self.gain, self.activation, self.minibatch_std)
 
 
 @hookimpl

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 # torch's own name for it
 
 from ganbench import Component, Discriminator, Generator, SampleSpec, field, hookimpl
-from ganbench_zoo.networks import ToRange, check, one_hot, unlabelled
+from ganbench_zoo.networks import ToRange, check, one_hot, undivided, unlabelled, with_spread
 
 if TYPE_CHECKING:
     from ganbench import Cell
@@ -93,7 +93,9 @@ class Decoder(nn.Module):
 class Encoder(nn.Module):
     """[B, channels, height, width] -> [B]; a label adds <embedding(y), summed features> (projection)."""
 
-    def __init__(self, width: int, base: int, norm: Norm, spec: SampleSpec, classes: int, outputs: int = 1) -> None:
+    def __init__(
+        self, width: int, base: int, norm: Norm, spec: SampleSpec, classes: int, outputs: int = 1, group: int = 0
+    ) -> None:
         super().__init__()
         channels, height, length = spec.shape
         chain = sizes(height, length, base)
@@ -105,9 +107,9 @@ class Encoder(nn.Module):
             for narrow, wide, kind in zip(widths, widths[1:], kinds, strict=False)
         )
         self.norms = nn.ModuleList(norm_layer(kind, w) for kind, w in zip(kinds, widths[1:], strict=True))
-        self.head = nn.Linear(widths[-1] * chain[-1][0] * chain[-1][1], outputs)
+        self.head = nn.Linear(widths[-1] * chain[-1][0] * chain[-1][1] + (1 if group else 0), outputs)
         self.embedding = nn.Embedding(classes, widths[-1]) if classes else None
-        self.classes = classes
+        self.classes, self.group = classes, group
         initialise(self)
 
     def features(self, x: Tensor) -> Tensor:
@@ -116,9 +118,12 @@ class Encoder(nn.Module):
             x = F.leaky_relu(norm(convolution(x)), 0.2)
         return x
 
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, y: Tensor | None = None, code: bool = False) -> Tensor:  # noqa: FBT001, FBT002 # modules are called by position
         x = self.features(x)
-        scores: Tensor = self.head(x.flatten(1))[:, 0]
+        flat = x.flatten(1)
+        if code:
+            return flat
+        scores: Tensor = self.head(with_spread(flat, self.group) if self.group else flat)[:, 0]
         if self.embedding is None:
             return scores
         # the product with one-hot rows is the embedding of y, and it can be stacked over seeds
@@ -162,20 +167,27 @@ class DCGANDiscriminator(Discriminator, name="dcgan", source=SOURCE):
     The mirror image of the generator. Unlike the paper's it has no normalization by default: batch statistics
     make the score of one sample depend on the others, and penalties on its gradient lose their meaning.
     With ``norm = "batch"`` at 64x64 these are the 2,765,568 parameters of the PyTorch example, and two biases'
-    worth more (``width`` of the first convolution, 1 of the output). Weights start at N(0, 0.02).
+    worth more (``width`` of the first convolution, 1 of the output). Weights start at N(0, 0.02). Its code is what
+    the last convolution gives.
     """
+
+    has_code = True
 
     width: int = field(default=64, ge=1, doc="channels after the first convolution")
     base: int = field(default=4, ge=1, le=4, doc="least side of the smallest stage; less makes the network deeper")
     norm: Norm = field(default="none", doc="normalization after each convolution but the first")
     conditional: bool = field(default=False, doc="whether the label adds its embedding's product with the features")
+    minibatch_std: int = field(default=0, ge=0, doc="samples in a group whose spread is one more feature; 0 for none")
 
     def mismatch(self, cell: Cell) -> str | None:
-        return image_refusal("discriminator dcgan", cell.dataset.spec(), self.conditional)
+        return image_refusal("discriminator dcgan", cell.dataset.spec(), self.conditional) or undivided(
+            "discriminator dcgan", cell, self.minibatch_std
+        )
 
     def build(self, spec: SampleSpec) -> nn.Module:
         check(image_refusal("discriminator dcgan", spec, self.conditional))
-        return Encoder(self.width, self.base, self.norm, spec, spec.classes if self.conditional else 0)
+        classes = spec.classes if self.conditional else 0
+        return Encoder(self.width, self.base, self.norm, spec, classes, group=self.minibatch_std)
 
 
 @hookimpl

@@ -19,16 +19,17 @@ if TYPE_CHECKING:
 class PerceptronE(PerceptronD):
     """[B, *shape] -> [B, dimension]; a label enters as a one-hot row beside x."""
 
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        return self.embed(x, y)
+    def forward(self, x: Tensor, y: Tensor | None = None, code: bool = False) -> Tensor:  # noqa: FBT001, FBT002 # modules are called by position
+        return self.code(x, y) if code else self.embed(x, y)
 
 
 class EncoderE(Encoder):
     """[B, channels, height, width] -> [B, dimension]."""
 
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, y: Tensor | None = None, code: bool = False) -> Tensor:  # noqa: FBT001, FBT002 # modules are called by position
         del y
-        embedding: Tensor = self.head(self.features(x).flatten(1))
+        flat = self.features(x).flatten(1)
+        embedding: Tensor = flat if code else self.head(flat)
         return embedding
 
 

@@ -14,7 +14,15 @@ from torch import nn
 
 from ganbench import ConfigError, ContractError, SampleSpec, global_stream
 from ganbench_zoo.datasets import Digits, Dirac, Ring
-from ganbench_zoo.networks import DiracDiscriminator, DiracGenerator, MLPDiscriminator, MLPGenerator
+from ganbench_zoo.networks import (
+    DiracDiscriminator,
+    DiracGenerator,
+    GroupSort,
+    Maxout,
+    MLPDiscriminator,
+    MLPGenerator,
+    with_spread,
+)
 from ganbench_zoo.networks_dcgan import DCGANDiscriminator, DCGANGenerator, sizes
 
 LINE, PLANE = Dirac().spec(), Ring().spec()
@@ -25,6 +33,8 @@ PAIRS = [
     (MLPGenerator(width=16, latent=3), MLPDiscriminator(width=16, input_scale=0.25), PLANE),
     (MLPGenerator(width=16, depth=1), MLPDiscriminator(width=16, depth=3), COLOR),
     (MLPGenerator(width=16, conditional=True), MLPDiscriminator(width=16, conditional=True), DIGIT),
+    (MLPGenerator(width=16), MLPDiscriminator(width=16, activation="groupsort"), PLANE),
+    (MLPGenerator(width=16), MLPDiscriminator(width=16, activation="maxout"), PLANE),
     (DCGANGenerator(width=4), DCGANDiscriminator(width=4), DIGIT),
     (DCGANGenerator(width=4, norm="layer", base=2), DCGANDiscriminator(width=4, norm="batch", base=2), DIGIT),
     (DCGANGenerator(width=4, conditional=True), DCGANDiscriminator(width=4, conditional=True), DIGIT),
@@ -256,3 +266,41 @@ def test_what_fits_is_not_refused():
         assert component.mismatch(digits) is None
     assert MLPDiscriminator().mismatch(ring) is None
     assert DiracGenerator().mismatch(SimpleNamespace(dataset=Dirac())) is None
+
+
+def test_groupsort_sorts_pairs_and_keeps_norms():
+    assert GroupSort()(torch.tensor([[3.0, -1.0, 2.0, 5.0]])).tolist() == [[-1.0, 3.0, 2.0, 5.0]]
+    x = torch.randn(3, 8)
+    torch.testing.assert_close(GroupSort()(x).norm(dim=1), x.norm(dim=1))
+    with pytest.raises(ConfigError, match="odd"):
+        MLPDiscriminator(width=7, activation="groupsort")
+
+
+def test_maxout_is_the_largest_of_five():
+    assert Maxout()(torch.arange(10.0)[None]).tolist() == [[4.0, 9.0]]
+    d = built(MLPDiscriminator(width=4, depth=2, activation="maxout"), PLANE)
+    assert count(d) == (2 * 20 + 20) + (4 * 20 + 20) + (4 + 1)
+
+
+def test_the_spread_of_a_group_is_the_mean_deviation_of_its_features():
+    x = torch.randn(6, 5, dtype=torch.float64)
+    spread = with_spread(x, 3)
+    assert torch.equal(spread[:, :5], x)
+    for i in range(2):
+        expected = (x[i::2].numpy().var(0) + 1e-8) ** 0.5
+        assert spread[i::2, 5].tolist() == pytest.approx([expected.mean()] * 3, rel=1e-14)
+    d = built(MLPDiscriminator(width=4, minibatch_std=3), PLANE)
+    y = torch.randn(6, 2, dtype=torch.float64)
+    assert not torch.allclose(d(y), d(torch.cat([y[:3], y[:3]])))
+    cell = SimpleNamespace(dataset=Ring(), batch=8)
+    assert "groups of 3" in MLPDiscriminator(minibatch_std=3).mismatch(cell)
+    assert MLPDiscriminator(minibatch_std=4).mismatch(cell) is None
+    assert "groups of 3" in DCGANDiscriminator(minibatch_std=3).mismatch(SimpleNamespace(dataset=Digits(), batch=8))
+
+
+@pytest.mark.parametrize("discriminator", [MLPDiscriminator(width=6), DCGANDiscriminator(width=4)])
+def test_the_last_layer_of_the_code_is_the_score(discriminator):
+    d = built(discriminator, DIGIT)
+    x = torch.randn(3, *DIGIT.shape, dtype=torch.float64)
+    last = d.layers[-1] if isinstance(discriminator, MLPDiscriminator) else d.head
+    torch.testing.assert_close(last(d(x, None, True))[:, 0], d(x))
