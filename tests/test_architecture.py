@@ -20,8 +20,8 @@ CORE = Path(ganbench.__file__).parent
 ZOO = CORE.parent / "plugins" / "ganbench_zoo"
 LAYERS = (
     "errors hookspecs pictures samples seeding state stats timing",
-    "component records",
-    "checkpoint codeprint dataset environment loss metric networks optimizer progress regularizer table update",
+    "component effects ranking records",
+    "checkpoint codeprint dataset environment factors loss metric networks optimizer progress regularizer table update",
     "evaluation facts feed registry render results step",
     "grid isolation lift verify views",
     "conformance doctor plan scaffold schema training",
