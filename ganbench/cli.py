@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -288,9 +289,17 @@ def _list(args: argparse.Namespace) -> int:
 
 def _show(args: argparse.Namespace) -> int:
     from ganbench import views
+    from ganbench.loss import Loss
+    from ganbench.regularizer import Regularizer
 
     registry = _registry(args)
-    facts = views.one_component(registry, registry.get(args.role, args.name))
+    component = registry.get(args.role, args.name)
+    facts = views.one_component(registry, component)
+    if issubclass(component, Loss | Regularizer):
+        from ganbench.dirac import verdict
+
+        with contextlib.suppress(ConfigError):  # one with a required field has no default to judge
+            facts["dirac"] = verdict(component.from_table({}))
     if args.json:
         _print_json(facts)
     else:

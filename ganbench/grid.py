@@ -47,7 +47,7 @@ class Settings(Component, role="run", name="run"):
     precision: Literal["float32", "float64"] = "float32"
     engine: Literal["serial"] = "serial"
     threads: int = field(
-        default=0, ge=0, doc="CPU threads of each process; 0: the machine's cores shared among the workers"
+        default=0, ge=0, doc="CPU threads of each process; 0: one, and as many processes as cores"
     )
     checkpoint_every: int = field(
         default=1_000, ge=0, doc="steps between checkpoints that an interrupted trial resumes from"

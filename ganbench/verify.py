@@ -13,8 +13,8 @@ from ganbench.errors import ResultsError
 from ganbench.records import Record, Status, read_json
 from ganbench.results import Results
 
-ARTIFACTS = ("spec.json", "curves.jsonl", "samples.png", "checkpoint.safetensors", "state.json")
-"""What a finished trial leaves beside its result."""
+ARTIFACTS = ("spec.json", "curves.jsonl", "samples.png")
+"""What a finished trial leaves beside its result, and a published run keeps; checkpoints may be left out."""
 AGAIN = "delete the trial's folder; the same `ganbench run` trains it again"
 STATUSES = get_args(Status)
 

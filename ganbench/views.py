@@ -164,6 +164,7 @@ def print_component(facts: Mapping[str, Any]) -> None:
         _table(out, ["measure", "better", "unit"], rows)
     out.print()
     about = [("hook points", ", ".join(facts["hook_points"])), ("source", facts["source"])]
+    about.append(("Dirac-GAN", facts.get("dirac", "")))
     about.append(("plugin", f"{facts['plugin']['name']} ({facts['plugin']['from']})"))
     out.print(_pairs([(k, v) for k, v in about if v]))
     if facts["toml"]:

@@ -33,11 +33,13 @@ class MixtureModes(Metric, name="mixture-modes", source="https://arxiv.org/abs/1
     c_k counts the high-quality samples of mode k: nearest to its centre, and within 3 std of it (Euclidean).
     Read the three together: a structureless Gaussian reaches many modes with hq near 0, and a point at one
     centre has hq 1. True samples in two dimensions score hq = 1 - exp(-9/2) = 0.98889, and rkl = (K - 1) / (2 n)
-    in expectation. rkl is inf where no sample is of high quality, and log K at one mode.
+    in expectation. rkl is log K at one mode; where no sample is of high quality it has no value, and that largest
+    one stands in, so that a failure is not left out of a mean.
 
     The literature counts a mode from its first sample of 2500 (``min_count = 1``); 20 asks for more than chance.
     """
 
+    version: ClassVar[int] = 2
     measures: ClassVar[tuple[Measure, ...]] = (
         Measure("modes20", "higher", "modes"),
         Measure("hq", "higher"),
@@ -79,7 +81,7 @@ class MixtureModes(Metric, name="mixture-modes", source="https://arxiv.org/abs/1
         return {
             "modes20": float((counts >= self.min_count).sum()),
             "hq": hq.to(fake.dtype).mean().item(),
-            "rkl": divergence if counts.any() else math.inf,
+            "rkl": divergence if counts.any() else math.log(len(centres)),
         }
 
 
