@@ -11,7 +11,7 @@ from ganbench.errors import ConfigError
 from ganbench.regularizer import Batch
 from ganbench.samples import Sampler, Samples
 from ganbench.seeding import stream
-from ganbench.state import Side, Turn, Turns
+from ganbench.state import Side, Slots, Turn, Turns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,19 +91,15 @@ class Feed:
 
     def _turn(self, player: Side, real: Samples, active: Sequence[bool]) -> Turn:
         latents = torch.randn(self.batch, self.latent, generator=self.latents, dtype=self.dtype)
-        shapes = Batch(
-            player=player,
-            size=self.batch,
-            shape=self.shape,
-            latent=self.latent,
-            dtype=self.dtype,
-            device=self.device,
-        )
-        noise = tuple(
-            r.noise(shapes, rng) if on and r.uses("noise") else {}
-            for r, rng, on in zip(self.regularizers, self.noise, active, strict=True)
-        )
-        return Turn(real.x, real.y, latents.to(self.device, non_blocking=True), noise)
+        noise: list[Slots] = []
+        size, shape = self.batch, self.shape
+        for r, rng, on in zip(self.regularizers, self.noise, active, strict=True):
+            shapes = Batch(
+                player=player, size=size, shape=shape, latent=self.latent, dtype=self.dtype, device=self.device
+            )
+            noise.append(r.noise(shapes, rng) if on and r.uses("noise") else {})
+            size, shape = r.packed(size, shape)
+        return Turn(real.x, real.y, latents.to(self.device, non_blocking=True), tuple(noise))
 
     def state(self) -> dict[str, Tensor]:
         """Positions of all the streams and of the data, as tensors."""

@@ -215,6 +215,13 @@ class Regularizer(Component, role="regularizer"):
         del noise, state
         return real, fake
 
+    def packed(self, size: int, shape: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
+        """The size of a batch and the shape of a sample after ``augment``, of ``size`` samples of ``shape`` before.
+
+        Where they change, D is built for that shape, and regularizers later in a stack draw noise for them.
+        """
+        return size, shape
+
     def augment(self, x: Tensor, side: Literal["real", "fake"], noise: Slots, state: Slots) -> Tensor:
         """What D sees instead of ``x [B, *shape]``, in both turns; differentiable in x."""
         del side, noise, state

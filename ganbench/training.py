@@ -23,7 +23,7 @@ from ganbench.grid import Trial
 from ganbench.networks import Discriminator, Generator, Network
 from ganbench.pictures import sample_picture
 from ganbench.records import Record, Status, Value, append_line, read_json, read_lines, replacing, write_json
-from ganbench.samples import Samples
+from ganbench.samples import Samples, SampleSpec
 from ganbench.seeding import global_stream, stream
 from ganbench.state import Params
 from ganbench.step import Autograd, Game, effective_generator, initial_state
@@ -143,8 +143,11 @@ class Trainer:
         source = cell.dataset.load("train", stream(0, "dataset-train"))
         if isinstance(source, Samples):
             check_spec(source, self.spec.shape, cell.dataset)
-        self.generator = self._network("init-g", cell.generator)
-        self.discriminator = self._network("init-d", cell.discriminator)
+        self.generator = self._network("init-g", cell.generator, self.spec)
+        seen = self.spec.shape
+        for r in cell.regularizers:
+            _, seen = r.packed(cell.batch, seen)
+        self.discriminator = self._network("init-d", cell.discriminator, dataclasses.replace(self.spec, shape=seen))
         self.feed = Feed(
             source,
             cell.regularizers,
@@ -160,11 +163,11 @@ class Trainer:
             self.generator, self.discriminator, cell.regularizers, cell.optimizer, cell.loss, cell.update
         )
 
-    def _network(self, name: str, component: Generator | Discriminator) -> Network:
+    def _network(self, name: str, component: Generator | Discriminator, spec: SampleSpec) -> Network:
         """A network whose initial weights depend on the seed and its own specification, and on nothing else."""
-        about = f"{name}/{component.fingerprint}/{self.spec.shape}/{self.spec.classes}"
+        about = f"{name}/{component.fingerprint}/{spec.shape}/{spec.classes}"
         with global_stream(self.trial.seed, about):
-            module = component.build(self.spec)
+            module = component.build(spec)
         return Network(module.to(self.device, self.dtype))
 
     # -- stepping ----------------------------------------------------------------------------------------------

@@ -136,7 +136,8 @@ def _terms(trial: Trial) -> list[Check]:
             x = turn.real.clone().requires_grad_()
             slots = next(iter(own.values()))
             seen = regularizer.augment(x, cast("Any", side), turn.noise[0], slots)
-            expect(seen.shape == x.shape, f"{list(x.shape)} became {list(seen.shape)}")
+            size, shape = regularizer.packed(len(x), tuple(x.shape[1:]))
+            expect(seen.shape == (size, *shape), f"{list(x.shape)} became {list(seen.shape)}")
             expect(seen.requires_grad, "no gradient reaches the samples: the generator would not learn")
 
     def mix() -> None:

@@ -85,8 +85,11 @@ class Trial:
         size = math.prod(shape)
         with global_stream(0, "init-g"):
             g = nn.Sequential(nn.Linear(LATENT, 6), nn.Tanh(), nn.Linear(6, size))
-            first = nn.Linear(size, 6) if len(shape) == 1 else nn.Conv2d(shape[0], 6, 3, stride=2)
-            flat = first(torch.zeros(1, *shape)).numel()
+            seen = shape
+            for r in regularizers:
+                _, seen = r.packed(BATCH, seen)
+            first = nn.Linear(seen[0], 6) if len(seen) == 1 else nn.Conv2d(seen[0], 6, 3, stride=2)
+            flat = first(torch.zeros(1, *seen)).numel()
             d = nn.Sequential(first, nn.Tanh(), nn.Flatten(), nn.Linear(flat, 1))
         networks = Network(_Plain(g, shape).to(dtype)), Network(_Plain(d, ()).to(dtype))
         self.game = Game(

@@ -172,6 +172,39 @@ class APA(Adaptive, name="apa", source="https://arxiv.org/abs/2111.06849"):
         return torch.where(noise["u"] < state["p"], fake, real), fake
 
 
+class Packing(Regularizer, name="packing", source="https://arxiv.org/abs/1712.04086"):
+    """D judges packs of ``size`` independent samples, joined along their first dimension: D([x_1, ..., x_m]) (PacGAN).
+
+    A batch of B samples makes B / size packs, so that any two sizes see equally many samples, and as many scores
+    stand in the losses. D is built for the longer samples; what follows in a stack sees packs, too.
+    """
+
+    size: int = field(default=2, ge=1, doc="samples in a pack; the paper tries 2 to 4")
+
+    def packed(self, size: int, shape: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
+        return size // self.size, (self.size * shape[0], *shape[1:])
+
+    def augment(self, x: Tensor, side: Literal["real", "fake"], noise: Slots, state: Slots) -> Tensor:
+        del side, noise, state
+        size, shape = self.packed(len(x), tuple(x.shape[1:]))
+        return x.reshape(size, *shape)
+
+    def mismatch(self, cell: Cell) -> str | None:
+        if cell.batch % self.size:
+            return f"{self.name} has packs of {self.size}, which do not divide a batch of {cell.batch}"
+        if getattr(cell.discriminator, "conditional", False):
+            return f"{self.name} joins samples of different classes, and the discriminator is told of one"
+        place = cell.regularizers.index(self)
+        for i, r in enumerate(cell.regularizers):
+            if isinstance(r, Adaptive):
+                return f"{r.name} is tuned to the scores of single samples, and {self.name} has those of packs"
+            if i < place and r.uses("d_penalty") and r.uses("noise"):
+                return f"{r.name} draws noise for what D sees, packs: write it behind {self.name}"
+            if i > place and r.uses("noise") and r.uses("g_penalty"):
+                return f"{r.name} draws noise for single samples: write it before {self.name}"
+        return None
+
+
 def only_images(regularizer: Regularizer, x: Tensor) -> None:
     """Raise :class:`ContractError` unless ``x`` are images."""
     if x.dim() != 4:
@@ -196,4 +229,4 @@ def sees_differences(loss: Loss) -> bool:
 @hookimpl
 def ganbench_components() -> Iterable[type[Component]]:
     """Every augmentation of this module."""
-    return [DiffAugment, ADA, APA]
+    return [DiffAugment, ADA, APA, Packing]

@@ -107,6 +107,9 @@ class FeatureMatching(Regularizer, name="feature-matching", source="https://arxi
     def mismatch(self, cell: Cell) -> str | None:
         if not cell.discriminator.has_code:
             return f"{self.name} compares codes, and discriminator {cell.discriminator.name} has none"
+        packing = [r.name for r in cell.regularizers if r.uses("packed")]
+        if packing:
+            return f"{self.name} compares codes of single samples, and {packing[0]} has those of packs"
         return None
 
 
