@@ -219,7 +219,7 @@ def _run(args: argparse.Namespace) -> int:
 def _print_tables(results: Any, args: argparse.Namespace, style: str = "rich", **choices: Any) -> None:
     from ganbench.registry import VIEW_GROUP, Registry
     from ganbench.render import STYLES, render
-    from ganbench.table import tables
+    from ganbench.tabulate import tables
 
     registry = Registry.load(args.plugin, groups=[VIEW_GROUP], components=False)
     extra: dict[str, Any] = {}

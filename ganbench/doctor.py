@@ -17,7 +17,7 @@ from ganbench.environment import cores, cpu
 from ganbench.errors import GanbenchError
 from ganbench.facts import plural
 from ganbench.registry import GROUP, VIEW_GROUP, Registry
-from ganbench.render import terminal_width, wants_color
+from ganbench.text import terminal_width, wants_color
 
 OLDEST = (3, 11)
 LITTLE = 2.0

@@ -179,8 +179,8 @@ class Results:
         pivot: str | None = None,
         columns: Mapping[str, pd.Series[Any]] | None = None,
     ) -> list[Table]:
-        """One table for each data set; see :func:`ganbench.table.tables`."""
-        from ganbench.table import tables
+        """One table for each data set; see :func:`ganbench.tabulate.tables`."""
+        from ganbench.tabulate import tables
 
         return tables(self, by=by, measures=measures, baseline=baseline, pivot=pivot, columns=columns)
 

@@ -24,7 +24,7 @@ from ganbench.facts import (
     toml,
     varying,
 )
-from ganbench.render import longest_word, printable, share, wrap
+from ganbench.text import longest_word, printable, share, wrap
 
 if TYPE_CHECKING:
     from ganbench.component import Component

@@ -21,8 +21,11 @@ ZOO = CORE.parent / "plugins" / "ganbench_zoo"
 LAYERS = (
     "errors hookspecs pictures samples seeding state stats timing",
     "component effects ranking records",
-    "checkpoint codeprint dataset environment factors loss metric networks optimizer progress regularizer table update",
-    "evaluation facts feed registry render results step",
+    "checkpoint codeprint dataset environment factors loss metric networks optimizer progress regularizer table text update",
+    "numerals trials",
+    "documents footers marks pivot rawdata terminal",
+    "render tabulate",
+    "evaluation facts feed registry results step",
     "grid isolation lift verify views",
     "conformance doctor plan scaffold schema training",
     "dirac",

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from ganbench.errors import ConfigError
-from ganbench.render import numbers, printable, render, wrap
+from ganbench.numerals import numbers
+from ganbench.render import render
 from ganbench.stats import Estimate
 from ganbench.table import Column, Row, Skip, Table, Tally
+from ganbench.text import printable, wrap
 
 LONG = "gradient-clipping(max_norm=0.5, norm_type=1)"
 LABELS = ("none", LONG, "spectral-norm + r1")

@@ -9,7 +9,8 @@ from ganbench.errors import ResultsError
 from ganbench.records import Record, Value
 from ganbench.results import frame
 from ganbench.stats import Estimate
-from ganbench.table import OK, RATIO, STEP, Tally, build
+from ganbench.table import OK, RATIO, STEP, Tally
+from ganbench.tabulate import build
 
 MEASURES = {"fd": ("lower", ""), "coverage": ("higher", ""), "entropy": (None, "nats")}
 

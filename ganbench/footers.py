@@ -1,0 +1,89 @@
+"""What stands under a table: seeds, protocol, floors, and how times were taken. No number is shown without it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ganbench.stats import Estimate
+from ganbench.table import CLOCK, PROTOCOL, Column, Row
+from ganbench.trials import Asked, Group, Trial, block_of, is_unsure, joined
+
+
+def footers_of(
+    live: Sequence[Trial],
+    groups: Sequence[Group],
+    rows: Sequence[Row],
+    columns: Sequence[Column],
+    asked: Asked,
+    averaged: Sequence[str],
+    pairs: set[tuple[Any, ...]] | None,
+) -> tuple[str, ...]:
+    """What the numbers are, one sentence or two for each thing."""
+    if not live:
+        return ()
+    seeds = sorted({t["seed"] for t in live})
+    known = [c for c in columns if c.kind in ("measure", "extra")]
+    intervals = any(isinstance(e := r.entries[c.name], Estimate) and e.half is not None for r in rows for c in known)
+    many = f"{len(seeds)} seeds" if len(seeds) > 1 else "1 seed"
+    said = []
+    if intervals:
+        said.append(f"Mean ± half-width of the 95 % Student-t interval over {many}; failed trials are not in it.")
+    elif known:
+        said.append("Means; no row has two seeds done, so there are no intervals.")
+    if averaged and asked.by:
+        text = f"A row averages the cells of a seed first, over {', '.join(averaged)}"
+        if pairs is None:
+            text += "; no cell was completed by all rows, so rows average DIFFERENT cells"
+        else:
+            every = {(block_of(t, averaged), t["seed"]) for g in groups for t in g.trials}
+            text += f" ({len(pairs)} of {len(every)} (cell, seed) pairs: those that every row completed)"
+        said.append(text + ".")
+    if any(row.best for row in rows):
+        one = " and of one protocol" if any(c.name in PROTOCOL for c in columns) else ""
+        said.append(f"* (or bold): the best mean among rows without a failure{one}.")
+    if any(c.floor is not None for c in known):
+        said.append("Real vs real: the measure of real samples against other real samples, at the same counts.")
+    if any(c.name.endswith("_ema") for c in known):
+        said.append("ema: of the generator's running average; without it, of its last iterate.")
+    if any(c.kind == "time" for c in columns):
+        said.append(_clock(live, columns, asked, rows))
+    hidden = {c.name for c in columns}
+    protocol = [
+        text.format(value)
+        for fact, text in (
+            ("steps", "{} steps"),
+            ("batch", "batch {}"),
+            ("engine", "engine {}"),
+            ("samples", "{} samples evaluated"),
+            ("precision", "{}"),
+            ("device", "on {}"),
+            ("threads", "threads {}"),
+        )
+        if fact not in hidden and (value := joined(live, fact))
+    ]
+    if protocol:
+        said.append(f"Protocol: {', '.join(protocol)}.")
+    return tuple(said)
+
+
+def _clock(live: Sequence[Trial], columns: Sequence[Column], asked: Asked, rows: Sequence[Row]) -> str:
+    text = "Step ms: the median over windows of one whole training step, averaged over seeds"
+    role, label = asked.baseline
+    ratio = next((c for c in columns if c.kind == "ratio"), None)
+    if ratio:
+        text += (
+            f"; {ratio.header}: over that of the same cell with {role} {label}, paired by seed, with its 95 % interval"
+        )
+    done = [t for t in live if t["status"] == "done"]
+    unsure = sum(is_unsure(t) for t in done)
+    machines = {tuple(str(t.get(name)) for name in CLOCK[-2:]) for t in done}
+    if len(machines) > 1:
+        text += f"; {len(machines)} machines or environments: times compare only within one"
+    if any(r.shared for r in rows):
+        return text + f"; ~ {unsure} of {len(done)} trials were timed beside other work or before the clock was warm."
+    return (
+        text
+        + "; "
+        + ("nothing else ran beside it." if all(t.get("exclusive") for t in done) else "timing may be shared.")
+    )

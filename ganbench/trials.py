@@ -1,0 +1,68 @@
+"""Rows of the records as mappings, and the trials that one row of a table stands for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from ganbench.table import STEP, Column
+
+Trial: TypeAlias = Mapping[str, Any]
+"""One row of the records."""
+
+
+def levels_of(rows: Iterable[Trial], name: str) -> list[Any]:
+    """The values of a column, in order of appearance, without missing ones."""
+    return list(dict.fromkeys(row[name] for row in rows if given(row.get(name))))
+
+
+def given(value: Any) -> bool:
+    """Whether a cell of a frame has a value: NaN and NA differ from themselves or cannot say."""
+    return isinstance(value, str | int) or (isinstance(value, float) and not math.isnan(value))
+
+
+def is_number(value: Any) -> bool:
+    """Whether ``value`` is a finite number."""
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def joined(trials: Iterable[Trial], fact: str) -> str:
+    """``cpu``, or ``cpu, cuda`` where the trials differ."""
+    levels = sorted(levels_of(trials, fact), key=lambda v: (isinstance(v, str), v))
+    # a column of integers with gaps is one of floats
+    return ", ".join(v if isinstance(v, str) else f"{v:,}" if v % 1 else f"{int(v):,}" for v in levels)
+
+
+def is_unsure(trial: Trial) -> bool:
+    """Whether a step time was taken beside other work, or before the clock was warm."""
+    return trial.get("exclusive") is False or trial.get(f"{STEP}_n") == 0
+
+
+def block_of(trial: Trial, averaged: Sequence[str]) -> tuple[Any, ...]:
+    """The levels of the roles that a row averages over."""
+    return tuple(trial[role] for role in averaged)
+
+
+@dataclass
+class Group:
+    """The trials of one row, and a block (the levels of the roles that it averages over) for each."""
+
+    key: tuple[Any, ...]
+    trials: list[Trial] = field(default_factory=list)
+
+    @property
+    def done(self) -> list[Trial]:
+        return [t for t in self.trials if t["status"] == "done"]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a table was asked for: roles, measures, the baseline's role and label, more columns, the run's name."""
+
+    by: tuple[str, ...]
+    measures: tuple[Column, ...]
+    baseline: tuple[str, str]
+    extra: tuple[str, ...]
+    run: str
