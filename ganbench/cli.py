@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 EXIT_CODES = """\
 exit codes: 0 all done; 1 a comparison or check failed; 2 usage or configuration;
             3 some trials failed; 130 interrupted"""
-COMMANDS = ("run", "plan", "table", "list", "show", "status", "check", "new", "schema", "doctor", "verify")
+COMMANDS = ("run", "plan", "table", "list", "show", "status", "check", "new", "schema", "doctor", "verify", "report")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -152,6 +152,8 @@ def build_parser() -> tuple[argparse.ArgumentParser, Any]:
     verify = command("verify", _verify, "check the files of a run", plugins=False)
     _run_argument(verify)
     verify.add_argument("--json", action="store_true", help="as JSON")
+
+    _report_options(command("report", _report, "write one HTML page about a run", plugins=False))
     return parser, commands
 
 
@@ -160,6 +162,12 @@ def _grid_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--results", default="results", metavar="DIR", help="the folder of runs (default: results)")
     parser.add_argument("--seeds", type=_seeds, metavar="N|A,B,...", help="seeds instead of the grid's")
     parser.add_argument("--steps", type=_whole, metavar="N", help="steps instead of the grid's")
+
+
+def _report_options(parser: argparse.ArgumentParser) -> None:
+    _run_argument(parser)
+    parser.add_argument("-o", "--output", metavar="FILE", help="the file to write (default: report.html in the run)")
+    parser.add_argument("--baseline", default="none", metavar="LABEL", help="the regularizer to compare with")
 
 
 def _run_argument(parser: argparse.ArgumentParser) -> None:
@@ -381,6 +389,16 @@ def _verify(args: argparse.Namespace) -> int:
     else:
         views.print_problems(problems)
     return 1 if problems else 0
+
+
+def _report(args: argparse.Namespace) -> int:
+    from ganbench.report import write
+    from ganbench.results import load
+
+    results = load(args.run, args.results)
+    path = Path(args.output) if args.output else results.path / "report.html"
+    print(write(results, path, baseline=args.baseline))
+    return 0
 
 
 def _registry(args: argparse.Namespace, files: Sequence[str | Path] = (), without: Sequence[str] = ()) -> Registry:

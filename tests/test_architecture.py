@@ -19,15 +19,15 @@ import ganbench
 CORE = Path(ganbench.__file__).parent
 ZOO = CORE.parent / "plugins" / "ganbench_zoo"
 LAYERS = (
-    "errors hookspecs pictures samples seeding state stats timing",
+    "charts errors hookspecs pictures samples seeding state stats timing",
     "component effects ranking records",
     "checkpoint codeprint dataset environment factors loss metric networks optimizer progress regularizer table text update",
     "numerals trials",
     "documents footers marks pivot rawdata terminal",
     "render tabulate",
     "evaluation facts feed registry results step",
-    "grid isolation lift verify views",
-    "conformance doctor plan scaffold schema training",
+    "grid isolation lift verdicts verify views",
+    "conformance doctor plan report scaffold schema training",
     "dirac",
     "testing worker",
     "preload runner",

@@ -1,0 +1,140 @@
+"""Tables that sort and filter: a row for each cell, and one for each trial, whatever became of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from ganbench import verdicts
+from ganbench.records import FAILED, Record
+from ganbench.report.text import DASH, by_dataset, esc, plain, ratio, signed
+from ganbench.results import Results
+from ganbench.stats import Estimate
+from ganbench.table import STEP, Row, Table, Tally
+
+
+def tables_and_trials(results: Results, tables: Sequence[Table]) -> str:
+    """The tables of cells, then every trial of each data set."""
+    parts = [_cells(table, i) for i, table in enumerate(tables) if table.rows]
+    if results.plan:
+        parts.append(_trials(results))
+    return "".join(parts)
+
+
+def _cells(table: Table, index: int) -> str:
+    """The cells of one data set: a row each, failures too."""
+    notes = any(row.note for row in table.rows)
+    heads = []
+    for column in table.columns:
+        about = [column.unit] if column.unit else []
+        about += [f"{column.better} is better"] if column.better and column.kind == "measure" else []
+        about += [f"real vs real {plain(column.floor)}"] if column.floor is not None else []
+        number = column.kind not in ("role", "fact")
+        heads.append((column.header, ", ".join(about), number))
+    if notes:
+        heads.append(("what failed", "", False))
+    rows = []
+    for row in table.rows:
+        cells = [_entry(row, column.name, column.kind) for column in table.columns]
+        if notes:
+            cells.append(f'<td class="message" data-v="{esc(row.note)}">{esc(row.note)}</td>')
+        rows.append(f"<tr>{''.join(cells)}</tr>")
+    constants = ", ".join(f"{role} {label}" for role, label in table.constants.items() if role != "dataset")
+    title = table.title
+    body = _data(heads, rows, f"t{index}", title)
+    footers = "".join(f"<li>{esc(text.replace('* (or bold)', 'Bold'))}</li>" for text in table.footers)
+    same = f'<p class="soft">The same in all rows: {esc(constants)}.</p>' if constants else ""
+    return f'<h3>{esc(title)}</h3>{same}{body}<ul class="notes">{footers}</ul>'
+
+
+def _data(heads: Sequence[tuple[str, str, bool]], rows: Sequence[str], name: str, label: str) -> str:
+    """A table with sort buttons and a filter; without scripts it is a plain table."""
+    row = "".join(
+        f'<th scope="col" aria-sort="none"{" class=number" if number else ""}>'
+        f'<button type="button">{esc(text)}</button>'
+        + (f'<span class="about">{esc(about)}</span>' if about else "")
+        + "</th>"
+        for text, about, number in heads
+    )
+    return (
+        f'<div class="filtered"><div class="tools"><label for="{name}">Filter rows</label>'
+        f'<input id="{name}" type="search" autocomplete="off" spellcheck="false" placeholder="words, all of them">'
+        f'<output for="{name}">{len(rows):,} rows</output></div>'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{esc(label)}">'
+        f'<table class="data"><thead><tr>{row}</tr></thead><tbody>{"".join(rows)}</tbody></table></div></div>'
+    )
+
+
+def _entry(row: Row, name: str, kind: str) -> str:
+    entry = row.entries[name]
+    if kind in ("role", "fact"):
+        return f'<td class="label" data-v="{esc(entry)}">{esc(entry)}</td>'
+    if isinstance(entry, Tally):
+        failed = f' <span class="failed">{esc(entry.failed)}</span>' if entry.failures else ""
+        share = entry.ok / entry.total if entry.total else 0
+        return f'<td class="number" data-v="{share:.4f}">{esc(entry)}{failed}</td>'
+    if isinstance(entry, Estimate):
+        best = " best" if name in row.best else ""
+        unsure = "~" if row.shared and kind in ("time", "ratio") else ""
+        text = ratio(entry) if kind == "ratio" else _estimate(entry)
+        return f'<td class="number{best}" data-v="{entry.mean!r}">{unsure}{text}</td>'
+    if entry is None:
+        return '<td class="number" data-v="">' + DASH + "</td>"
+    return f'<td class="number" data-v="{esc(entry)}">{esc(entry)}</td>'
+
+
+def _estimate(estimate: Estimate) -> str:
+    """``97 <±12>``: the half-width to two significant digits, and the mean to the same place."""
+    half = estimate.half
+    if half is None or not math.isfinite(half):
+        return plain(estimate.mean)
+    if half == 0:
+        return f'{plain(estimate.mean)} <span class="spread">± 0</span>'
+    places = min(max(1 - math.floor(math.log10(half)), 0), 6)
+    return f'{signed(estimate.mean, places)} <span class="spread">± {half:,.{places}f}</span>'
+
+
+def _trials(results: Results) -> str:
+    """Every trial of the plan as a row, by data set, with those that have no result yet."""
+    finished = {(r.cell, r.seed): r for r in results.trials}
+    parts = []
+    for i, (dataset, cells) in enumerate(by_dataset(results).items()):
+        roles = [roles[0] for roles in verdicts.together([cell.labels for cell in cells])] or ["regularizer"]
+        found = [finished.get((cell.cell, seed)) for cell in cells for seed in cell.seeds]
+        measures = list(dict.fromkeys(name for r in found if r for name in r.measures))
+        heads = [*((role, "", False) for role in roles), ("seed", "", True), ("status", "", False)]
+        heads += [(name, "", True) for measure in measures for name in (measure, f"{measure} ema")]
+        heads += [("step ms", "", True), ("message", "", False)]
+        rows = []
+        for cell in cells:
+            names = "".join(
+                f'<td class="label" data-v="{esc(cell.labels.get(role, ""))}">{esc(cell.labels.get(role, ""))}</td>'
+                for role in roles
+            )
+            rows += [
+                f"<tr>{names}{_trial(finished.get((cell.cell, seed)), seed, measures)}</tr>" for seed in cell.seeds
+            ]
+        parts.append(
+            f"<details><summary>{esc(dataset)}: every trial ({len(rows):,})</summary>"
+            f"{_data(heads, rows, f'r{i}', f'{dataset}: every trial')}</details>"
+        )
+    return "".join(parts)
+
+
+def _trial(record: Record | None, seed: int, measures: Sequence[str]) -> str:
+    status = record.status if record else "missing"
+    kind = "failed" if status in FAILED else ""
+    cells = [f'<td class="number" data-v="{seed}">{seed}</td><td data-v="{status}" class="{kind}">{esc(status)}</td>']
+    numbers: list[float | None] = []
+    for name in measures:
+        value = record.measures.get(name) if record else None
+        numbers += [value.last, value.ema] if value else [None, None]
+    numbers.append(record.timing.get(STEP) if record else None)
+    cells += [
+        f'<td class="number" data-v="">{DASH}</td>'
+        if number is None
+        else f'<td class="number" data-v="{number!r}">{plain(number)}</td>'
+        for number in numbers
+    ]
+    reason = esc(record.reason if record else "not run yet")
+    return "".join(cells) + f'<td class="message" data-v="{reason}">{reason}</td>'
