@@ -95,6 +95,11 @@ class Component:
         del cell
         return None
 
+    def advice(self, cell: Cell) -> str | None:
+        """What is doubtful about this component in ``cell``, which is trained all the same, or None."""
+        del cell
+        return None
+
     def to_table(self) -> dict[str, Any]:
         """This component as TOML: ``{"use": name, field: value, ...}`` with every field, defaults included."""
         values = {f.name: plain(getattr(self, f.name)) for f in fields(type(self))}

@@ -40,6 +40,7 @@ def plan_facts(plan: Plan) -> dict[str, Any]:
             "id": c.cell.id,
             "labels": dict(c.cell.labels),
             "skip": c.skip,
+            "advice": list(c.advice),
             "trials": trials.get(c.cell.id, []) if c.skip is None else [],
         }
         for c in plan.combinations

@@ -8,7 +8,7 @@ import itertools
 import math
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from pathlib import Path
@@ -147,15 +147,23 @@ class Cell:
                 f"and {self.discriminator.name} returns {self.discriminator.output}"
             )
         for component in self.components:
-            try:
-                reason = component.mismatch(self)
-            except Exception as error:
-                raise PluginError(
-                    f"{component.title()} failed to say whether it fits {self.name}: {type(error).__name__}: {error}"
-                ) from error
+            reason = self._ask(component, component.mismatch)
             if reason is not None:
                 return reason
         return None
+
+    def advice(self) -> tuple[str, ...]:
+        """What its components find doubtful about this combination, each reason once."""
+        said = (self._ask(component, component.advice) for component in self.components)
+        return tuple(dict.fromkeys(reason for reason in said if reason is not None))
+
+    def _ask(self, component: Component, question: Callable[[Cell], str | None]) -> str | None:
+        try:
+            return question(self)
+        except Exception as error:
+            raise PluginError(
+                f"{component.title()} failed to say whether it fits {self.name}: {type(error).__name__}: {error}"
+            ) from error
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any], registry: Registry) -> Cell:
@@ -192,10 +200,11 @@ class Trial:
 
 @dataclass(frozen=True)
 class Combination:
-    """A cell of the grid, and why it is skipped, if it is."""
+    """A cell of the grid, why it is skipped, if it is, and otherwise what is doubtful about it."""
 
     cell: Cell
     skip: str | None
+    advice: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -295,7 +304,7 @@ class Grid:
                 hits = [i for i, e in enumerate(excludes) if e.matches(cell)]
                 matched.update(hits)
                 skip = f"excluded: {excludes[hits[0]].because}" if hits else cell.refusal()
-                cells[cell.id] = Combination(cell, skip)
+                cells[cell.id] = Combination(cell, skip, cell.advice() if skip is None else ())
         self.notes[:] = [f"{e.place} matches no cell" for i, e in enumerate(excludes) if i not in matched]
         return list(cells.values())
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -83,7 +84,13 @@ def make(
             continue
         code = codeprint.fingerprint(combination.cell.components)
         planned += [inspect(Trial(combination.cell, seed), folder, code) for seed in chosen]
-    return Plan(grid.name, combinations, planned, chosen, tuple(grid.notes))
+    return Plan(grid.name, combinations, planned, chosen, (*grid.notes, *_advice(combinations)))
+
+
+def _advice(combinations: Sequence[Combination]) -> Iterator[str]:
+    """For each reason for doubt, the number of cells that it is about."""
+    for reason, n in Counter(itertools.chain.from_iterable(c.advice for c in combinations)).items():
+        yield f"{n} {'cell' if n == 1 else 'cells'}: {reason}"
 
 
 def inspect(trial: Trial, folder: Path, code: dict[str, str]) -> Planned:

@@ -199,6 +199,7 @@ def make_folder(run: Run, grid: Grid) -> None:
             "id": c.cell.id,
             "labels": c.cell.labels,
             "skip": c.skip,
+            "advice": list(c.advice),
             "seeds": [] if c.skip else list(run.plan.seeds),
             "steps": c.cell.steps,
             "batch": c.cell.batch,

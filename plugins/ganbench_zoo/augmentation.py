@@ -23,6 +23,7 @@ from ganbench_zoo.images import (
     shifted,
     turned,
 )
+from ganbench_zoo.losses import CRITICS
 from ganbench_zoo.penalties_score import discriminators_turn
 
 if TYPE_CHECKING:
@@ -109,6 +110,11 @@ class Adaptive(Regularizer):
             return f"{self.name} reads the sign of scores, and {cell.loss.name} asks for {cell.loss.output}"
         if sees_differences(cell.loss):
             return f"{self.name} reads the sign of scores, which means nothing to {cell.loss.name}: it sees differences"
+        return None
+
+    def advice(self, cell: Cell) -> str | None:
+        if cell.loss.name in CRITICS:
+            return f"{self.name} reads the sign of scores, which is no verdict of a critic as that of {cell.loss.name}"
         return None
 
 

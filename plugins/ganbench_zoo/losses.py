@@ -11,10 +11,42 @@ from typing import TYPE_CHECKING
 
 from torch.nn import functional as F  # noqa: N812 # torch's own name for it
 
-from ganbench import Component, Loss, field, hookimpl
+from ganbench import Component, Loss, Regularizer, field, hookimpl
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from ganbench import Cell
+
+CRITICS = frozenset(
+    {
+        "wasserstein",
+        "hinge",
+        "least-squares",
+        "relativistic-average-hinge",
+        "relativistic-average-least-squares",
+        "relativistic-pairing-hinge",
+        "relativistic-pairing-least-squares",
+        "fisher",
+        "gan-qp",
+        "loss-sensitive",
+    }
+)
+"""Losses whose scores no sigmoid turns into the probability that a sample is real."""
+BOUNDING = ("d_penalty", "reparameterize", "weight_penalty", "project", "score")
+"""Hook points by which a regularizer can keep the discriminator's slope bounded."""
+LAX = frozenset(
+    {"epsilon-drift", "lecam", "consistency", "balanced-consistency", "latent-consistency", "top-k"}
+    | {"historical-averaging"}
+)
+"""Regularizers of this package that use such a hook point for something else."""
+
+
+def keeps_slope(regularizer: Regularizer) -> bool:
+    """Whether a regularizer may be what keeps the discriminator Lipschitz; one that is not known has the benefit."""
+    return regularizer.name not in LAX and any(
+        regularizer.uses(hook) and (hook in {"d_penalty", "score"} or regularizer.acts_on("d")) for hook in BOUNDING
+    )
 
 
 def softplus(t: Tensor) -> Tensor:
@@ -86,6 +118,11 @@ class Wasserstein(Loss, name="wasserstein", source="https://arxiv.org/abs/1701.0
     def g_loss(self, fake: Tensor, real: Tensor | None) -> Tensor:
         del real
         return -fake.mean()
+
+    def advice(self, cell: Cell) -> str | None:
+        if any(map(keeps_slope, cell.regularizers)):
+            return None
+        return f"{self.name} is no distance unless something keeps the discriminator Lipschitz, and nothing does"
 
 
 class Hinge(Loss, name="hinge", source="https://arxiv.org/abs/1705.02894"):

@@ -35,6 +35,8 @@ def weight_clipping_refusal(name: str, cell: Cell) -> str | None:
     return None
 
 
+SCALELESS = frozenset({"adam", "adamw", "rmsprop"})
+"""Optimizers whose moves stay the same if all gradients are multiplied by one number."""
 BACK = "<"
 """Follows a parameter's name where its state is that of the view from its outputs back to its inputs."""
 
@@ -189,6 +191,14 @@ class GradientClipping(Regularizer, name="gradient-clipping", source="https://ar
         del params, state
         norm = self._norm(grads)
         return {"norm": norm, "clipped": (self._factor(norm) < 1).to(norm.dtype)}
+
+    def advice(self, cell: Cell) -> str | None:
+        if cell.optimizer.name in SCALELESS:
+            return (
+                f"{cell.optimizer.name} undoes a constant factor, so {self.name} that always binds changes little; "
+                "the fraction of clipped steps is logged"
+            )
+        return None
 
     def _norm(self, grads: Params) -> Tensor:
         norms = [torch.linalg.vector_norm(g, self.norm_type) for g in grads.values()]

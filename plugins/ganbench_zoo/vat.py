@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional as F  # noqa: N812 # torch's own name for it
 
 from ganbench import Batch, Component, DStep, Regularizer, field, hookimpl
+from ganbench_zoo.losses import CRITICS
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -52,6 +53,14 @@ class VAT(Regularizer, name="vat", source="https://arxiv.org/abs/1704.03976"):
             return f"{self.name} reads scores as logits, and {cell.loss.name} asks for {cell.loss.output}"
         if getattr(cell.discriminator, "norm", None) == "batch":
             return f"{self.name} moves samples one by one, and batch normalisation in the discriminator mixes them"
+        return None
+
+    def advice(self, cell: Cell) -> str | None:
+        if cell.loss.name in CRITICS:
+            return (
+                f"{self.name} reads scores as logits, which those of {cell.loss.name} are not; "
+                "adversarial-lipschitz is the form for critics"
+            )
         return None
 
     def _divergence(self, at: DStep, x: Tensor, logits: Tensor, start: Tensor) -> Tensor:
