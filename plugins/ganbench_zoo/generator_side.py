@@ -31,7 +31,9 @@ class ModeSeeking(Regularizer, name="mode-seeking", source="https://arxiv.org/ab
         half = len(at.latents) // 2
         samples = (at.fake[:half] - at.fake[half : 2 * half]).abs().mean()
         latents = (at.latents[:half] - at.latents[half : 2 * half]).abs().mean()
-        return self.weight / (samples / latents + self.eps)
+        # equal latents have equal samples: no distance over no distance counts as none
+        ratio = samples / torch.where(latents > 0, latents, 1.0)
+        return self.weight / (ratio + self.eps)
 
     def mismatch(self, cell: Cell) -> str | None:
         return f"{self.name} needs pairs, and the batch is {cell.batch}" if cell.batch < 2 else None

@@ -33,7 +33,7 @@ class WeightDecay(
 
     def weight_penalty(self, params: Params, state: Slots) -> Tensor:
         del state
-        return self.weight / 2 * total([p.square().sum() for p in params.values()])
+        return self.weight / 2 * total(params, [p.square().sum() for p in params.values()])
 
 
 class Orthogonal(Regularizer, name="orthogonal", source="https://arxiv.org/abs/1809.11096"):
@@ -49,7 +49,7 @@ class Orthogonal(Regularizer, name="orthogonal", source="https://arxiv.org/abs/1
 
     def weight_penalty(self, params: Params, state: Slots) -> Tensor:
         del state
-        return self.weight * total([self._distance(w) for w in matrices(params).values()])
+        return self.weight * total(params, [self._distance(w) for w in matrices(params).values()])
 
     def _distance(self, w: Tensor) -> Tensor:
         products = w.mT @ w if self.variant == "columns" else w @ w.mT
@@ -93,7 +93,7 @@ class SpectralIsometry(Regularizer, name="spectral-isometry", source="https://ar
             squared = deviation(w, state[f"v:{name}"]).square().sum()
             apart = squared > 0  # the root has no derivative at an orthogonal matrix: take 0 for it
             terms.append(torch.where(apart, torch.where(apart, squared, 1.0).sqrt(), 0.0))
-        return self.weight * total(terms)
+        return self.weight * total(params, terms)
 
 
 class HistoricalAveraging(Regularizer, name="historical-averaging", source="https://arxiv.org/abs/1606.03498"):
@@ -114,7 +114,7 @@ class HistoricalAveraging(Regularizer, name="historical-averaging", source="http
         return {"count": count} | {f"mean:{name}": m + (params[name] - m) / count for name, m in means.items()}
 
     def weight_penalty(self, params: Params, state: Slots) -> Tensor:
-        return self.weight * total([(p - state[f"mean:{name}"]).square().sum() for name, p in params.items()])
+        return self.weight * total(params, [(p - state[f"mean:{name}"]).square().sum() for name, p in params.items()])
 
 
 def deviation(w: Tensor, v: Tensor) -> Tensor:
@@ -122,9 +122,9 @@ def deviation(w: Tensor, v: Tensor) -> Tensor:
     return w @ (w.mT @ v) - v
 
 
-def total(terms: list[Tensor]) -> Tensor:
-    """The sum [] of at least one number."""
-    return torch.stack(terms).sum()
+def total(params: Params, terms: list[Tensor]) -> Tensor:
+    """The sum [] of ``terms``, of which a network of ``params`` without matrices may have none."""
+    return torch.stack(terms).sum() if terms else next(iter(params.values())).new_zeros(())
 
 
 @hookimpl
