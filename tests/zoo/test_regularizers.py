@@ -18,6 +18,7 @@ from ganbench_zoo.regularizers import (
     InstanceNoise,
     NoRegularizer,
     SpectralNorm,
+    ValueClipping,
     WeightClipping,
 )
 from ganbench_zoo.vat import VAT
@@ -273,6 +274,11 @@ def test_gradients_below_the_bound_stay_as_they_are():
 def test_gradients_of_zero_stay_zero():
     zero = {"a": torch.zeros(3)}
     assert not GradientClipping(max_norm=1e-3).transform_grads(zero, zero, {})["a"].any()
+
+
+def test_entries_of_gradients_are_clipped_one_by_one():
+    clipped = ValueClipping(bound=3.5).transform_grads(GRADS, GRADS, {})
+    assert {name: g.tolist() for name, g in clipped.items()} == {"a": [3.0, -3.5], "b": [3.5]}
 
 
 def test_infinity_can_be_written_in_a_grid():

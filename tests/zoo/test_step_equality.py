@@ -19,6 +19,7 @@ from ganbench_zoo.regularizers import (
     InstanceNoise,
     NoRegularizer,
     SpectralNorm,
+    ValueClipping,
     WeightClipping,
 )
 from ganbench_zoo.updates import Alternating
@@ -222,6 +223,11 @@ class PlainClipping(Plain):
         nn.utils.clip_grad_norm_(d.parameters(), max_norm=0.05)
 
 
+class PlainValueClipping(Plain):
+    def before_move(self, d):
+        nn.utils.clip_grad_value_(d.parameters(), 0.01)
+
+
 class PlainWeightClipping(Plain):
     @torch.no_grad()
     def after_move(self, d):
@@ -244,6 +250,7 @@ REGULARIZERS = [
     (GradientPenalty(), PlainGradientPenalty),
     (SpectralNorm(), PlainSpectralNorm),
     (GradientClipping(max_norm=0.05), PlainClipping),
+    (ValueClipping(bound=0.01), PlainValueClipping),
     (WeightClipping(bound=0.3), PlainWeightClipping),
     (InstanceNoise(), PlainNoise),
     (VAT(), PlainVAT),
