@@ -135,14 +135,14 @@ def scatter(points: Sequence[Point], *, x: str, y: str, label: str, downward: bo
         parts.append(f'<polyline class="front" points="{_path(steps)}"/>')
     for point in sorted(points, key=lambda p: bool(p.front)):
         cx, cy = across(point.x), up(point.y)
-        kind = "dot on" if point.front else "dot"
+        kind = "point on" if point.front else "point"
         bars = ""
         if point.x_range:
             bars += _line(across(point.x_range[0]), cy, across(point.x_range[1]), cy, "bar")
         if point.y_range:
             bars += _line(cx, up(point.y_range[0]), cx, up(point.y_range[1]), "bar")
         title = f"<title>{html.escape(point.name)}</title>"
-        parts.append(f'<g>{title}{bars}<circle class="{kind}" cx="{cx:.1f}" cy="{cy:.1f}" r="5"/></g>')
+        parts.append(f'<g class="{kind}">{title}{bars}<circle class="dot" cx="{cx:.1f}" cy="{cy:.1f}" r="5"/></g>')
     for point in front:
         left = across(point.x) > WIDTH - RIGHT - 24
         dx = -9 if left else 9
@@ -157,7 +157,7 @@ def curve(main: Sequence[Moment], other: Sequence[Moment], *, y: Scale, x_end: f
     up = Scale(y.low, y.high, height - 20, 6, y.log)
     parts = [_open(width, height, label)]
     ticks = up.ticks
-    for tick in ticks if len(ticks) <= 3 else (ticks[0], ticks[len(ticks) // 2], ticks[-1]):
+    for tick in ticks[:: math.ceil(len(ticks) / 3)]:
         parts.append(_line(40, up(tick), width - 6, up(tick), "grid"))
         parts.append(_text(36, up(tick) + 3.5, number(tick), "end"))
     parts.append(_text(40, height - 6, "0", "middle"))

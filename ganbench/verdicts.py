@@ -114,7 +114,7 @@ def sentence(effect: Effect) -> str:
     if found.failed or found.failed_baseline:
         told = f"{plural(found.failed, 'trial')} of it failed, {found.failed_baseline} of {effect.baseline}"
         if effect.change is not None and not found.used:
-            told += ", so seeds average DIFFERENT blocks"
+            told += ", so the mean is over the trials that both completed"
         elif 0 < len(found.used) < found.cells:
             told += f", so the mean is over {len(found.used)} of {found.cells} blocks"
         said.append(told)

@@ -18,25 +18,24 @@ PANELS = 120
 """Curves that are drawn at most for one data set and measure."""
 
 
-def frontiers(tables: Sequence[Table]) -> str:
+def frontiers(results: Results, tables: Sequence[Table]) -> str:
     """For each data set and protocol the first measure against step time."""
-    figures = [f for table in tables for f in _frontier(table)]
+    figures = [f for table in tables for f in _frontier(results, table)]
     if not figures:
         return ""
     return (
-        "<p>Each dot is a cell: its mean over seeds, with 95 % intervals as thin lines (cut at the frame). Filled and "
-        "numbered: the pareto front of the means, where no other cell is both faster and better. Cells of different "
+        "<p>Each dot is a cell: its means over seeds. Filled and numbered: the pareto front of the means, where no "
+        "other cell is both faster and better, with 95 % intervals as thin lines (cut at the frame). Cells of different "
         f'protocols are not drawn together.</p><div class="charts">{"".join(figures)}</div>'
     )
 
 
-def _frontier(table: Table) -> list[str]:
-    measures = [c for c in table.columns if c.kind == "measure" and c.better]
-
-    def differs(name: str) -> bool:
-        return len({e.mean for row in table.rows if isinstance(e := row.entries[name], Estimate)}) > 1
-
-    chosen = next((c for c in measures if differs(c.name)), None)
+def _frontier(results: Results, table: Table) -> list[str]:
+    """A chart for each protocol in a table; one dot has nothing to stand against."""
+    dataset = table.constants.get("dataset")
+    ordered = verdicts.directed([r for r in results.trials if r.labels.get("dataset") == dataset])
+    shown = {c.name: c for c in table.columns if c.kind == "measure"}
+    chosen = next((shown[name] for name in ordered if name in shown), None)
     if chosen is None or not any(c.kind == "time" for c in table.columns):
         return []
     facts = [c.name for c in table.columns if c.kind == "fact"]

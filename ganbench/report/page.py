@@ -62,7 +62,7 @@ def page(results: Results, *, baseline: str = "none") -> str:
     bodies = {
         "verdict": effects(results, baseline),
         "tables": tables_and_trials(results, tables),
-        "time": frontiers(tables),
+        "time": frontiers(results, tables),
         "curves": curves(results, baseline),
         "samples": samples(results),
         "failures": failures(results),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ganbench import verdicts
-from ganbench.records import FAILED, Record
+from ganbench.records import FAILED, ROLES, Record
 from ganbench.report.text import DASH, by_dataset, esc, plain, ratio, signed
 from ganbench.results import Results
 from ganbench.stats import Estimate
@@ -24,18 +24,20 @@ def tables_and_trials(results: Results, tables: Sequence[Table]) -> str:
 def _cells(table: Table, index: int) -> str:
     """The cells of one data set: a row each, failures too."""
     notes = any(row.note for row in table.rows)
-    heads = []
-    for column in table.columns:
+    following = _following(table)
+    columns = [column for column in table.columns if column.name not in following]
+    heads: list[tuple[str, Sequence[str], bool]] = []
+    for column in columns:
         about = [column.unit] if column.unit else []
         about += [f"{column.better} is better"] if column.better and column.kind == "measure" else []
         about += [f"real vs real {plain(column.floor)}"] if column.floor is not None else []
         number = column.kind not in ("role", "fact")
-        heads.append((column.header, ", ".join(about), number))
+        heads.append((column.header, about, number))
     if notes:
-        heads.append(("what failed", "", False))
+        heads.append(("what failed", [], False))
     rows = []
     for row in table.rows:
-        cells = [_entry(row, column.name, column.kind) for column in table.columns]
+        cells = [_entry(row, column.name, column.kind) for column in columns]
         if notes:
             cells.append(f'<td class="message" data-v="{esc(row.note)}">{esc(row.note)}</td>')
         rows.append(f"<tr>{''.join(cells)}</tr>")
@@ -44,21 +46,40 @@ def _cells(table: Table, index: int) -> str:
     body = _data(heads, rows, f"t{index}", title)
     footers = "".join(f"<li>{esc(text.replace('* (or bold)', 'Bold'))}</li>" for text in table.footers)
     same = f'<p class="soft">The same in all rows: {esc(constants)}.</p>' if constants else ""
+    same += "".join(f'<p class="soft">{esc(text)}.</p>' for text in _told(table, following))
     return f'<h3>{esc(title)}</h3>{same}{body}<ul class="notes">{footers}</ul>'
 
 
-def _data(heads: Sequence[tuple[str, str, bool]], rows: Sequence[str], name: str, label: str) -> str:
+def _following(table: Table) -> dict[str, str]:
+    """The roles that always change with another one, and that one: a column for both would say one thing twice."""
+    roles = [column.name for column in table.columns if column.kind == "role" and column.name in ROLES]
+    labels = [{role: str(row.entries[role]) for role in roles} for row in table.rows]
+    return {role: group[0] for group in verdicts.together(labels) for role in group[1:]}
+
+
+def _told(table: Table, following: Mapping[str, str]) -> list[str]:
+    """``With generator dcgan: discriminator dcgan``, for each level of a role that others follow."""
+    found: dict[str, None] = {}
+    for leader in dict.fromkeys(following.values()):
+        for row in table.rows:
+            others = ", ".join(f"{role} {row.entries[role]}" for role, first in following.items() if first == leader)
+            found[f"With {leader} {row.entries[leader]}: {others}"] = None
+    return list(found)
+
+
+def _data(heads: Sequence[tuple[str, Sequence[str], bool]], rows: Sequence[str], name: str, label: str) -> str:
     """A table with sort buttons and a filter; without scripts it is a plain table."""
     row = "".join(
         f'<th scope="col" aria-sort="none"{" class=number" if number else ""}>'
         f'<button type="button">{esc(text)}</button>'
-        + (f'<span class="about">{esc(about)}</span>' if about else "")
+        + "".join(f'<span class="about">{esc(part)}</span>' for part in about)
         + "</th>"
         for text, about, number in heads
     )
     return (
         f'<div class="filtered"><div class="tools"><label for="{name}">Filter rows</label>'
-        f'<input id="{name}" type="search" autocomplete="off" spellcheck="false" placeholder="words, all of them">'
+        f'<input id="{name}" type="search" autocomplete="off" spellcheck="false" '
+        f'placeholder="words that a row must have">'
         f'<output for="{name}">{len(rows):,} rows</output></div>'
         f'<div class="scroll" tabindex="0" role="region" aria-label="{esc(label)}">'
         f'<table class="data"><thead><tr>{row}</tr></thead><tbody>{"".join(rows)}</tbody></table></div></div>'
@@ -102,9 +123,13 @@ def _trials(results: Results) -> str:
         roles = [roles[0] for roles in verdicts.together([cell.labels for cell in cells])] or ["regularizer"]
         found = [finished.get((cell.cell, seed)) for cell in cells for seed in cell.seeds]
         measures = list(dict.fromkeys(name for r in found if r for name in r.measures))
-        heads = [*((role, "", False) for role in roles), ("seed", "", True), ("status", "", False)]
-        heads += [(name, "", True) for measure in measures for name in (measure, f"{measure} ema")]
-        heads += [("step ms", "", True), ("message", "", False)]
+        heads: list[tuple[str, Sequence[str], bool]] = [
+            *((role, (), False) for role in roles),
+            ("seed", (), True),
+            ("status", (), False),
+        ]
+        heads += [(name, (), True) for measure in measures for name in (measure, f"{measure} ema")]
+        heads += [("step ms", (), True), ("message", (), False)]
         rows = []
         for cell in cells:
             names = "".join(
