@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from ganbench import Batch, Component, ContractError, DStep, GStep, Regularizer, field, hookimpl
+from ganbench import Batch, Component, ConfigError, ContractError, DStep, GStep, Regularizer, field, hookimpl
 from ganbench_zoo.images import (
     brightened,
     contrasted,
@@ -186,6 +186,10 @@ class Packing(Regularizer, name="packing", source="https://arxiv.org/abs/1712.04
     """
 
     size: int = field(default=2, ge=1, doc="samples in a pack; the paper tries 2 to 4")
+
+    def validate(self) -> None:
+        if self.every != 1:
+            raise ConfigError("D is built for packs and cannot judge single samples", place=".every", hint="write 1")
 
     def packed(self, size: int, shape: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
         return size // self.size, (self.size * shape[0], *shape[1:])

@@ -10,6 +10,7 @@ from torch.nn import functional as F  # noqa: N812 # torch's own name for it
 
 from ganbench import Batch, Component, DStep, Regularizer, field, hookimpl
 from ganbench_zoo.losses import CRITICS
+from ganbench_zoo.regularizers import batch_norm_refusal
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -51,9 +52,7 @@ class VAT(Regularizer, name="vat", source="https://arxiv.org/abs/1704.03976"):
     def mismatch(self, cell: Cell) -> str | None:
         if cell.loss.output != "scores":
             return f"{self.name} reads scores as logits, and {cell.loss.name} asks for {cell.loss.output}"
-        if getattr(cell.discriminator, "norm", None) == "batch":
-            return f"{self.name} moves samples one by one, and batch normalisation in the discriminator mixes them"
-        return None
+        return batch_norm_refusal(self.name, cell)
 
     def advice(self, cell: Cell) -> str | None:
         if cell.loss.name in CRITICS:

@@ -282,4 +282,6 @@ def test_packs_refuse_what_is_for_single_samples():
     assert "behind packing" in packing.mismatch(cell(GradientPenalty(), packing))
     assert "before packing" in packing.mismatch(cell(packing, PathLength()))
     assert "scores of single samples" in packing.mismatch(cell(packing, ADA()))
+    with pytest.raises(ConfigError, match="cannot judge single samples"):
+        Packing(every=2)
     assert "codes of single samples" in FeatureMatching().mismatch(cell(FeatureMatching(), packing))
