@@ -19,7 +19,21 @@ if TYPE_CHECKING:
 EXIT_CODES = """\
 exit codes: 0 all done; 1 a comparison or check failed; 2 usage or configuration;
             3 some trials failed; 130 interrupted"""
-COMMANDS = ("run", "plan", "table", "list", "show", "status", "check", "new", "schema", "doctor", "verify", "report")
+COMMANDS = (
+    "run",
+    "plan",
+    "table",
+    "compare",
+    "list",
+    "show",
+    "status",
+    "check",
+    "new",
+    "schema",
+    "doctor",
+    "verify",
+    "report",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -82,7 +96,7 @@ class _Parser(argparse.ArgumentParser):
         raise ConfigError(message, place=self.prog, hint=hint)
 
 
-def build_parser() -> tuple[argparse.ArgumentParser, Any]:
+def build_parser() -> tuple[argparse.ArgumentParser, Any]:  # noqa: PLR0915 # one for each option
     """The parser with our commands, and the object that commands are added to."""
     from ganbench import __version__
 
@@ -122,6 +136,17 @@ def build_parser() -> tuple[argparse.ArgumentParser, Any]:
     table.add_argument("--measure", action="append", default=[], metavar="NAME,...", help="only these measures")
     table.add_argument("--baseline", default="none", metavar="LABEL", help="the regularizer to compare with")
     table.add_argument("--format", default="rich", metavar="STYLE", help="rich, md, latex, csv or json")
+
+    compare = command("compare", _compare, "say what a factor does within a run, or what differs between two")
+    _run_argument(compare)
+    compare.add_argument("other", nargs="?", metavar="RUN2", help="compare this run with the first, cell by cell")
+    compare.add_argument("--by", default="regularizer", metavar="ROLE,...", help="the factor; further roles split it")
+    compare.add_argument("--measure", action="append", default=[], metavar="NAME,...", help="only these measures")
+    compare.add_argument("--baseline", default="none", metavar="LABEL", help="the level to compare with")
+    compare.add_argument(
+        "--fail-on", action="append", default=[], metavar="COND", help="exit code 1 at this change: 'fd>5%%'"
+    )
+    compare.add_argument("--format", default="rich", metavar="STYLE", help="rich, md, latex, csv or json")
 
     listing = command("list", _list, "list components by role")
     listing.add_argument("role", nargs="?", help="only this role; `plugins` and `commands` list those")
@@ -265,6 +290,28 @@ def _table(args: argparse.Namespace) -> int:
     measures = [m for given in args.measure for m in given.split(",") if m]
     by = [r for r in args.by.split(",") if r]
     _print_tables(results, args, args.format, by=by, measures=measures, baseline=args.baseline)
+    return 0
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from ganbench import compare, compare_table, gate, versus
+    from ganbench.render import render
+    from ganbench.results import load
+
+    gates = [gate.Gate.parse(text) for text in args.fail_on]
+    measures = [m for given in args.measure for m in given.split(",") if m]
+    results = load(args.run, args.results)
+    if args.other is not None:
+        pair = versus.versus(results, load(args.other, args.results), show=measures)
+        print(render(versus.tables_of(pair), args.format), end="")
+        outcomes = [gate.check(g, pair.named(g.measure)) for g in gates]
+    else:
+        by = [r for r in args.by.split(",") if r]
+        found = compare.comparisons(results.records, results.measures, by=by, show=measures, baseline=args.baseline)
+        print(render(compare_table.tables_of(found, run=results.name), args.format), end="")
+        outcomes = [gate.check(g, compare_table.named(found, g.measure)) for g in gates]
+    if any(outcome.breaches for outcome in outcomes):
+        raise CheckFailedError("; ".join(str(outcome) for outcome in outcomes if outcome.breaches), place="--fail-on")
     return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 
-from ganbench.numerals import REAL, Number, column_numbers, entry_text, fixed_labels, header_of, ratio_text
+from ganbench.numerals import REAL, Number, change_text, column_numbers, entry_text, fixed_labels, header_of, ratio_text
 from ganbench.stats import Estimate
 from ganbench.table import Column, Row, Table, Tally
 from ganbench.text import printable
@@ -22,6 +22,8 @@ def _documents(
         value = shown[column.name][i]
         if isinstance(entry, Tally):
             return escape(f"{entry} ({entry.failed})" if entry.failures else str(entry))
+        if column.kind in ("change", "percent", "share"):
+            return escape(change_text(entry if isinstance(entry, Estimate) else None, column.kind))
         if column.kind == "ratio" and isinstance(entry, Estimate):
             return escape(ratio_text(entry, short=False).strip())
         if column.kind == "time" and value:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ganbench import stats
-from ganbench.stats import LEVEL, Estimate
+from ganbench.stats import LEVEL, Estimate, Percent
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,7 +51,7 @@ class Effect:
     """
 
     difference: Estimate | None
-    percent: Estimate | None
+    percent: Percent | None
     median: float | None
     improved: Estimate | None
     a12: float | None
@@ -108,7 +108,7 @@ def effect(
     percent = stats.mean(x - y for x, y in log_pairs)
     return Effect(
         difference=stats.mean(x - y for x, y in both),
-        percent=None if percent is None else _percent(percent),
+        percent=None if percent is None else Percent.of(percent),
         median=statistics.median(x - y for x, y in both) if both else None,
         improved=None if better is None else improvement(xs, ys, better),
         a12=None if better is None else a12(list(values.values()), list(baseline.values()), better),
@@ -120,12 +120,6 @@ def effect(
         n=len(both),
         pairs=len(seeds),
     )
-
-
-def _percent(logs: Estimate) -> Estimate:
-    mean, low, high = (None if x is None else 100 * math.expm1(x) for x in (logs.mean, logs.low, logs.high))
-    assert mean is not None  # a mean is a number
-    return Estimate(mean, low, high, logs.n)
 
 
 # Effect sizes ------------------------------------------------------------------------------------------------------

@@ -10,13 +10,13 @@ import math
 import statistics
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from ganbench import stats
 from ganbench.effects import Better, Effect, Scale, Values, a12, effect, wilson, wins
-from ganbench.stats import Estimate
+from ganbench.stats import Estimate, Percent
 
-Blocks: TypeAlias = Mapping[Hashable, Values]
+Blocks: TypeAlias = Mapping[Any, Values]
 """A value for each seed of each block, None where the trial failed."""
 
 
@@ -153,7 +153,4 @@ def interaction(
         if x is not None and y is not None and u is not None and v is not None:
             differences.append((x - y) - (u - v))
     mean = stats.mean(differences)
-    if mean is None or not logs:
-        return mean
-    low, high = (None if e is None else 100 * math.expm1(e) for e in (mean.low, mean.high))
-    return Estimate(100 * math.expm1(mean.mean), low, high, mean.n)
+    return Percent.of(mean) if logs and mean is not None else mean

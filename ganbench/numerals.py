@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ganbench.stats import Estimate
+from ganbench.stats import Estimate, Percent
 from ganbench.table import Column, Entry, Table
 from ganbench.text import printable
 
@@ -117,6 +117,30 @@ def ratio_text(entry: Estimate | None, *, short: bool) -> str:
     if short or entry.low is None or entry.high is None:
         return text if short else text + " " * 13
     return text + f" [{entry.low:.2f}, {entry.high:.2f}]".ljust(13)
+
+
+def change_text(estimate: Estimate | None, kind: str) -> str:
+    """``-0.12 [-0.30, 0.06]`` with the decimals that the interval allows; with a percent sign for that kind.
+
+    A share has two decimals and no sign.
+    """
+    if estimate is None:
+        return NOTHING
+    percent = kind == "percent" or isinstance(estimate, Percent)
+    sign, mark = ("", "") if kind == "share" else ("+", " %" if percent else "")
+    half = estimate.half
+    if estimate.mean == half == 0:
+        return "0"  # in all seeds
+    decimals = (
+        2 if kind == "share" else _decimals(half) if half else 1 - math.floor(math.log10(abs(estimate.mean) or 1))
+    )
+    decimals = max(0, decimals)
+    if decimals > 6 or abs(estimate.mean) >= 1e6:
+        shown = [f"{x:{sign}.1e}" for x in (estimate.mean, estimate.low, estimate.high) if x is not None]
+    else:
+        shown = [f"{x:{sign}.{decimals}f}" for x in (estimate.mean, estimate.low, estimate.high) if x is not None]
+    shown = [x if float(x) else x.lstrip("+-") for x in shown]
+    return f"{shown[0]}{mark}" + (f" [{shown[1]}, {shown[2]}]" if len(shown) == 3 else "")
 
 
 def entry_text(entry: Entry) -> str:

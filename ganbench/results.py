@@ -14,6 +14,7 @@ from ganbench.records import ROLES, Record, read_json, read_lines
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
 
     from ganbench.table import Table
 
@@ -183,6 +184,33 @@ class Results:
         from ganbench.tabulate import tables
 
         return tables(self, by=by, measures=measures, baseline=baseline, pivot=pivot, columns=columns)
+
+    def compare(
+        self,
+        other: Results | None = None,
+        *,
+        by: Sequence[str] = ("regularizer",),
+        measures: Sequence[str] = (),
+        baseline: str = "none",
+    ) -> pd.DataFrame:
+        """What a factor does within this run, or what ``other`` changes: one row for each comparison.
+
+        See :func:`ganbench.compare.comparisons` and :func:`ganbench.versus.versus`; columns end in ``_low`` and
+        ``_high`` for intervals. ``by`` and ``baseline`` are of no use with ``other``.
+        """
+        if other is not None:
+            from ganbench import versus
+
+            return versus.frame(versus.versus(self, other, show=measures))
+        from ganbench import compare
+
+        return compare.frame(compare.comparisons(self.records, self.measures, by=by, show=measures, baseline=baseline))
+
+    def plot(self, measure: str, *, dataset: str | None = None, by: Sequence[str] = (), ax: Axes | None = None) -> Axes:
+        """A measure during training, with its mean over seeds and their range; see :func:`ganbench.plot.curves`."""
+        from ganbench.plot import curves
+
+        return curves(self, measure, dataset=dataset, by=by, ax=ax)
 
 
 def _skipped(planned: Planned, reason: str) -> Record:

@@ -31,6 +31,17 @@ class Estimate:
         return None if self.low is None or self.high is None else (self.high - self.low) / 2
 
 
+@dataclass(frozen=True)
+class Percent(Estimate):
+    """A change of the geometric mean, in percent: an estimate on the log scale."""
+
+    @classmethod
+    def of(cls, logs: Estimate) -> Percent:
+        """100 (exp(x) - 1) of the mean of log ratios and of its interval."""
+        low, high = (None if x is None else 100 * math.expm1(x) for x in (logs.low, logs.high))
+        return cls(100 * math.expm1(logs.mean), low, high, logs.n)
+
+
 @functools.cache
 def t_quantile(df: int, level: float = LEVEL) -> float:
     """The t with P(|T| <= t) = ``level`` for Student's T with ``df`` degrees of freedom."""

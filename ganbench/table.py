@@ -23,7 +23,9 @@ CLOCK = (*PROTOCOL, *PLACE, "hardware_fingerprint", "environment_fingerprint")
 """What two trials must share for their step times to be compared."""
 AVERAGED = 200
 """The greatest ``keep`` of a running average's column: these are shown together or left out together."""
-Kind: TypeAlias = Literal["role", "fact", "measure", "extra", "time", "ratio", "ok"]
+Kind: TypeAlias = Literal[
+    "role", "fact", "measure", "extra", "time", "ratio", "ok", "change", "percent", "share", "test"
+]
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,32 @@ class Tally:
         return ", ".join(f"{n} {status}" for status, n in self.failures.items())
 
 
-Entry: TypeAlias = str | Estimate | Tally | None
+@dataclass(frozen=True)
+class Test:
+    """The p of a test, or how many seeds it would need.
+
+    Args:
+        p: corrected; None if it was not tested.
+        flip: of the sign-flip check.
+        need: seeds that the family of tests needs.
+    """
+
+    p: float | None
+    flip: float | None = None
+    need: int = 0
+
+    def __str__(self) -> str:
+        if self.p is None:
+            return f"need {self.need}" if self.need else "not tested"
+        doubt = self.flip is not None and (self.p <= 0.05) != (self.flip <= 0.05)
+        return _p(self.p) + (f" (flip {_p(self.flip)})" if doubt and self.flip is not None else "")
+
+
+def _p(p: float) -> str:
+    return "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.0995 else f"{p:.2f}"
+
+
+Entry: TypeAlias = str | Estimate | Tally | Test | None
 
 
 @dataclass(frozen=True)

@@ -180,7 +180,7 @@ def _table(part: Sequence[Trial], asked: Asked) -> Table:
     if not live:
         constants = {role: levels[0] for role in ROLES if len(levels := levels_of(part, role)) == 1}
         roles = []
-    facts = _facts_by_cell(live)
+    facts = facts_by_cell(live)
     groups = _groups(live, roles, facts, whole=bool(asked.by))
     pairs = common(groups, averaged) if asked.by and averaged else None
 
@@ -232,7 +232,7 @@ def _table(part: Sequence[Trial], asked: Asked) -> Table:
     )
 
 
-def _facts_by_cell(live: Sequence[Trial]) -> dict[str, tuple[str, ...]]:
+def facts_by_cell(live: Sequence[Trial]) -> dict[str, tuple[str, ...]]:
     """The protocol of each cell; a trial that failed before it could say has that of its cell."""
     cells: dict[str, list[Trial]] = {}
     for trial in live:

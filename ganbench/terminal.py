@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ganbench.numerals import (
     NOTHING,
     REAL,
+    change_text,
     column_numbers,
     entry_text,
     estimates_of,
@@ -112,12 +113,12 @@ class Terminal:
 
     def body(self, table: Table) -> None:
         """Header, rows and floor; roles outside the last one are headings where that saves space."""
-        roles = [c for c in table.columns if c.kind == "role" and c.name in ROLES]
+        roles = [c for c in table.columns if c.kind == "role" and c.name in (*ROLES, "measure")]
         inner = next((c for c in roles if c.name == "regularizer"), roles[-1] if roles else None)
         outer = [c for c in roles if c is not inner]
         sections: dict[str, list[int]] = {}
         for i, row in enumerate(table.rows):
-            name = " · ".join(named_labels({c.name: str(row.entries[c.name]) for c in outer}))
+            name = " · ".join(named_labels({c.name: str(row.entries[c.name]) for c in outer if row.entries[c.name]}))
             sections.setdefault(name, []).append(i)
         if not outer or len(table.rows) < 2 * len(sections):
             sections, outer = {"": list(range(len(table.rows)))}, []
@@ -222,7 +223,9 @@ class Terminal:
 def _stack(table: Table, column: Column, *, short: bool) -> _Stack:
     """A column of values; ``short``: ratios without their interval."""
     entries = [row.entries.get(column.name) for row in table.rows]
-    if column.kind == "ok" or any(isinstance(e, str) for e in entries):
+    if column.kind in ("change", "percent", "share"):
+        cells = [change_text(e if isinstance(e, Estimate) else None, column.kind) for e in entries] + [""]
+    elif column.kind in ("ok", "test") or any(isinstance(e, str) for e in entries):
         cells = [printable(entry_text(e)) for e in entries] + [""]
     else:
         shown = column_numbers(table, column)

@@ -1,0 +1,280 @@
+"""What a factor does within a run: each level against a baseline, within blocks and paired by seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from ganbench import effects, stats
+from ganbench.effects import Better, Scale
+from ganbench.errors import ResultsError, nearest
+from ganbench.factors import FactorEffect, interaction, within_blocks
+from ganbench.records import FAILED, ROLES
+from ganbench.stats import Estimate
+from ganbench.table import CLOCK, STEP
+from ganbench.tabulate import facts_by_cell
+from ganbench.trials import Trial, is_number, levels_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ALPHA = 1 - stats.LEVEL
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One level of a factor against the baseline in one measure, averaged over blocks.
+
+    Args:
+        dataset: of the trials; several, joined by commas, if the data set is the factor.
+        role: the factor.
+        level: of the factor.
+        baseline: the level it is held against.
+        split: the levels of further roles that this comparison is limited to.
+        measure: its name.
+        better: which way is better.
+        unit: of the measure.
+        found: the effect over seeds, and what became of blocks and trials.
+        tests: how many comparisons are tested at once; 0 for one that is not tested, such as a time.
+        need: how many seeds those tests need.
+        p: of the paired t test, corrected by Holm; None with fewer seeds than ``need``.
+        flip: of the sign-flip test, corrected likewise.
+        margin: differences below it are what the measure makes of real samples against others.
+        same: p of the test that the difference is not within ±``margin``.
+        others: the effect less that in all other levels of the roles it is split by: the interaction.
+        done: trials of the level that ended well.
+        total: trials of the level.
+    """
+
+    dataset: str
+    role: str
+    level: str
+    baseline: str
+    split: Mapping[str, str]
+    measure: str
+    better: Better
+    unit: str
+    found: FactorEffect
+    tests: int = 0
+    need: int = 0
+    p: float | None = None
+    flip: float | None = None
+    margin: float | None = None
+    same: float | None = None
+    others: Estimate | None = None
+    done: int = 0
+    total: int = 0
+    failures: Mapping[str, int] = field(default_factory=dict)
+
+
+def rows_of(records: pd.DataFrame) -> list[Trial]:
+    """The trials of a frame that ended, well or not: neither skipped nor interrupted."""
+    rows: list[Trial] = [{str(k): v for k, v in row.items()} for row in records.to_dict("records")]
+    return [row for row in rows if row["status"] in ("done", *FAILED)]
+
+
+def comparisons(
+    records: pd.DataFrame,
+    measures: Mapping[str, tuple[Better, str]],
+    *,
+    by: Sequence[str] = ("regularizer",),
+    show: Sequence[str] = (),
+    baseline: str = "none",
+) -> list[Comparison]:
+    """Each level of the first role of ``by`` against the baseline, for each data set and measure.
+
+    Cells that differ in nothing but that role are a block. A measure that is better when lower, and always positive, is
+    compared by ratios on the log scale, any other by differences. p values are Holm's over all comparisons returned.
+
+    Args:
+        records: one row for each trial, as :attr:`ganbench.results.Results.records`.
+        measures: for each measure, which way is better and its unit.
+        by: the factor; further roles split it: its effect at each of their levels, and how that differs elsewhere.
+        show: measures to compare: by default the last iterate's that have a direction, and step times.
+        baseline: a level of the factor, or ``ROLE=LEVEL``; the first one if there is no ``none``.
+
+    Raises:
+        ResultsError: there is no such role, level or measure.
+    """
+    rows = rows_of(records)
+    for role in by:
+        if role not in ROLES:
+            raise ResultsError(f"no role {role!r}", place="--by", hint=nearest(role, ROLES))
+    factor, *splits = by or ("regularizer",)
+    if not rows:
+        return []
+    base = _baseline(baseline, factor, [str(level) for level in levels_of(rows, factor)])
+    shown = _measures(show, measures, [str(n) for n in records.select_dtypes("number").columns])
+    facts = facts_by_cell(rows)
+    parts: dict[str, list[Trial]] = {}
+    for row in rows:
+        parts.setdefault("" if factor == "dataset" else str(row["dataset"]), []).append(row)
+    found = []
+    for part in parts.values():
+        for name, (better, unit) in shown.items():
+            if any(is_number(row.get(name)) for row in part):
+                found += _of_measure(part, factor, splits, base, (name, better, unit), facts)
+    return tested(found)
+
+
+def _baseline(text: str, factor: str, levels: Sequence[str]) -> str:
+    role, equals, label = text.partition("=")
+    label = label if equals and role == factor else text
+    if label in levels:
+        return label
+    if text == "none":
+        return levels[0]
+    raise ResultsError(f"no {factor} {label!r}", place="--baseline", hint=nearest(label, levels))
+
+
+def _measures(
+    show: Sequence[str], measures: Mapping[str, tuple[Better, str]], numeric: Sequence[str]
+) -> dict[str, tuple[Better, str]]:
+    if not show:
+        return {name: about for name, about in measures.items() if about[0]} | {STEP: ("lower", "ms")}
+    known: dict[str, tuple[Better, str]] = dict.fromkeys((n for n in numeric if n != "seed"), (None, ""))
+    known |= {f"{name}_ema": about for name, about in measures.items()} | dict(measures) | {STEP: ("lower", "ms")}
+    for name in show:
+        if name not in known:
+            raise ResultsError(f"no measure {name!r}", place="--measure", hint=nearest(name, known))
+    return {name: known[name] for name in show}
+
+
+def _of_measure(
+    part: Sequence[Trial],
+    factor: str,
+    splits: Sequence[str],
+    base: str,
+    measure: tuple[str, Better, str],
+    facts: Mapping[str, tuple[str, ...]],
+) -> list[Comparison]:
+    name, better, unit = measure
+    blocks: dict[str, dict[tuple[Any, ...], dict[int, float | None]]] = {}
+    others = [role for role in ROLES if role != factor]
+    for row in part:
+        if name == STEP and row["status"] != "done":
+            continue  # how long a failed trial took is no cost of a step
+        key: tuple[Any, ...] = tuple(row[role] for role in others) + facts[row["cell"]]
+        if name == STEP:
+            key += tuple(str(row.get(fact)) for fact in CLOCK)
+        value = row.get(name)
+        good = row["status"] == "done" and is_number(value)
+        blocks.setdefault(str(row[factor]), {}).setdefault(key, {})[int(row["seed"])] = (
+            float(value) if good and value is not None else None
+        )
+    numbers = [v for level in blocks.values() for b in level.values() for v in b.values() if v is not None]
+    scale: Scale = "ratio" if better == "lower" and min(numbers, default=0) > 0 else "difference"
+    if name == STEP:
+        blocks = {level: {key: dict(stats.once(_whole(b))) for key, b in of.items()} for level, of in blocks.items()}
+    floors: dict[int, float] = {}
+    for row in part:
+        floor = row.get(f"{name.removesuffix('_ema')}_floor")
+        if is_number(floor) and floor is not None:
+            floors.setdefault(int(row["seed"]), float(floor))
+    margin = effects.repeatability(list(floors.values()))
+    where = [others.index(role) for role in splits]
+    made = []
+    baseline = blocks.get(base, {})
+    for level, of in blocks.items():
+        if level == base:
+            continue
+        for split in dict.fromkeys(tuple(key[i] for i in where) for key in of):
+            inside = {key: b for key, b in of.items() if tuple(key[i] for i in where) == split}
+            effect = within_blocks(inside, baseline, better=better, scale=scale)
+            if effect is None:
+                continue
+            trials = [
+                row
+                for row in part
+                if row[factor] == level and all(row[r] == s for r, s in zip(splits, split, strict=True))
+            ]
+            statuses = [str(row["status"]) for row in trials]
+            made.append(
+                Comparison(
+                    dataset=", ".join(map(str, levels_of(part, "dataset"))),
+                    role=factor,
+                    level=level,
+                    baseline=base,
+                    split=dict(zip(splits, split, strict=True)),
+                    measure=name,
+                    better=better,
+                    unit=unit,
+                    found=effect,
+                    margin=margin,
+                    same=effects.equivalence(effect.effect.difference, margin),
+                    others=interaction(of, baseline, set(inside), scale=scale) if splits else None,
+                    done=statuses.count("done"),
+                    total=len(statuses),
+                    failures={s: statuses.count(s) for s in dict.fromkeys(statuses) if s != "done"},
+                )
+            )
+    return made
+
+
+def _whole(block: Mapping[int, float | None]) -> dict[int, float]:
+    return {seed: value for seed, value in block.items() if value is not None}
+
+
+def tested(found: Sequence[Comparison]) -> list[Comparison]:
+    """``found`` with Holm's p over all that can be tested; times are reported, not tested."""
+    candidates = [i for i, c in enumerate(found) if c.measure != STEP and c.found.effect.p is not None]
+    need = effects.least_n(len(candidates))
+    family = [i for i in candidates if found[i].found.effect.n >= need]
+    ps = effects.holm([p for i in family if (p := found[i].found.effect.p) is not None])
+    flips = effects.holm([1.0 if (f := found[i].found.effect.flip) is None else f for i in family])
+    made = [replace(c, tests=len(candidates), need=need) if i in set(candidates) else c for i, c in enumerate(found)]
+    for i, p, flip in zip(family, ps, flips, strict=True):
+        made[i] = replace(made[i], tests=len(family), p=p, flip=flip)
+    return made
+
+
+def frame(found: Sequence[Comparison]) -> pd.DataFrame:
+    """One row for each comparison, flat: every estimate as NAME, NAME_low and NAME_high."""
+    import pandas as pd
+
+    rows = []
+    for c in found:
+        e = c.found.effect
+        row: dict[str, Any] = {
+            "dataset": c.dataset,
+            "role": c.role,
+            "level": c.level,
+            "baseline": c.baseline,
+            **c.split,
+            "measure": c.measure,
+            "better": c.better,
+        }
+        for name, value in (
+            ("difference", e.difference),
+            ("percent", e.percent),
+            ("improved", e.improved),
+            ("interaction", c.others),
+        ):
+            estimate = value or Estimate(float("nan"), None, None, 0)
+            row |= {name: estimate.mean, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+        rows.append(
+            row
+            | {
+                "median": e.median,
+                "a12": e.a12,
+                "n": e.n,
+                "p": c.p,
+                "p_flip": c.flip,
+                "p_uncorrected": e.p,
+                "tests": c.tests,
+                "need": c.need,
+                "scale": e.scale,
+                "blocks": c.found.cells,
+                "blocks_used": len(c.found.used),
+                "blocks_better": c.found.better,
+                "blocks_worse": c.found.worse,
+                "failed": c.found.failed,
+                "failed_baseline": c.found.failed_baseline,
+                "correlation": e.correlation,
+                "saved": e.saved,
+                "margin": c.margin,
+                "p_equivalence": c.same,
+            }
+        )
+    return pd.DataFrame(rows)

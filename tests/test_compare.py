@@ -1,0 +1,219 @@
+import json
+import math
+
+import making
+import numpy as np
+import pytest
+import scipy.stats
+
+from ganbench import compare, compare_table, effects, versus
+from ganbench.cli import main
+from ganbench.errors import ConfigError, ResultsError
+from ganbench.gate import Gate, check
+from ganbench.records import Record, Value
+from ganbench.render import render
+from ganbench.results import Results, frame
+
+FD = {"fd": ("lower", "")}
+
+
+def trial(seed, fd=None, *, status="done", loss="hinge", regularizer="none", **more):
+    labels = making.labels(loss=loss, regularizer=regularizer)
+    name = f"{loss}-{regularizer}"
+    value = Value(last=fd, floor=1.0 + 0.1 * seed, better="lower")
+    timing = {"timing": {"step_ms": 2.0 + 0.1 * seed}} if status == "done" else {}
+    return Record(
+        **{"cell": name, "id": name, "seed": seed, "status": status, "labels": labels, "facts": {"steps": 9}}
+        | {"measures": {"fd": value} if status == "done" else {}}
+        | timing
+        | more
+    )
+
+
+def grid(values, names=("none", "r1", "r2")):
+    """Records of ``values`` [levels, blocks, seeds]."""
+    return [
+        trial(s, float(fd), loss=f"l{b}", regularizer=name)
+        for name, blocks in zip(names, values, strict=False)
+        for b, seeds in enumerate(blocks)
+        for s, fd in enumerate(seeds)
+    ]
+
+
+def compared(records, **options):
+    return compare.comparisons(frame(records), FD, **({"show": ["fd"]} | options))
+
+
+def test_a_level_is_compared_with_the_baseline_within_blocks_over_seeds():
+    values = np.exp(np.random.default_rng(0).normal(size=(3, 4, 8)))
+    found = compared(grid(values))
+    assert [c.level for c in found] == ["r1", "r2"]
+    for i, c in enumerate(found, 1):
+        logs = np.log(values[i] / values[0]).mean(0)
+        assert c.found.effect.n == 8
+        assert c.found.effect.percent.mean == pytest.approx(100 * np.expm1(logs.mean()))
+        assert c.found.effect.p == pytest.approx(scipy.stats.ttest_1samp(logs, 0).pvalue)
+    assert [c.p for c in found] == effects.holm([c.found.effect.p for c in found])
+    assert {c.tests for c in found} == {2}
+
+
+def test_with_too_few_seeds_nothing_is_tested_and_the_table_says_how_many_it_takes():
+    found = compared(grid(np.random.default_rng(1).normal(size=(3, 2, 5)) + 100))
+    assert [(c.p, c.need, c.tests) for c in found] == [(None, 7, 2)] * 2
+    text = render(compare_table.tables_of(found), width=100, color=False)
+    assert text.count("need 7") == 3
+    assert "n too small" in text
+    assert "Pairing by seed: correlation" in text
+
+
+def test_failures_are_counted_and_lose():
+    records = grid(np.ones((2, 2, 3)) + np.arange(3))
+    records[-1] = trial(2, status="diverged", loss="l1", regularizer="r1")
+    (c,) = compared(records)
+    assert (c.done, c.total, c.failures) == (5, 6, {"diverged": 1})
+    assert c.found.used
+    assert len(c.found.used) == 1
+    assert c.found.effect.improved.mean == 2.5 / 6
+    text = render(compare_table.tables_of([c]), width=100, color=False)
+    assert "1 diverged; means over 1 of 2 blocks" in text
+
+
+def test_step_times_are_compared_and_not_tested():
+    found = compare.comparisons(frame(grid(np.ones((2, 1, 8)))), FD)
+    assert [(c.measure, c.need > 0) for c in found] == [("fd", True), ("step_ms", False)]
+
+
+def test_further_roles_split_the_factor_and_show_its_interaction():
+    values = np.ones((2, 2, 6)) + 0.01 * np.random.default_rng(2).random((2, 2, 6))
+    values[1, 0] *= 2
+    first, second = compared(grid(values), by=["regularizer", "loss"])
+    assert first.split == {"loss": "l0"}
+    assert first.others.mean == pytest.approx(100, abs=5)
+    assert second.others.mean == pytest.approx(-50, abs=5)
+    assert "against others" in render(compare_table.tables_of([first, second]), width=150, color=False)
+
+
+def test_any_role_may_be_the_factor_and_its_first_level_is_the_baseline():
+    found = compared(grid(np.ones((2, 2, 3))), by=["loss"])
+    assert [(c.level, c.baseline, c.found.cells) for c in found] == [("l1", "l0", 2)]
+    assert [c.baseline for c in compared(grid(np.ones((2, 2, 3))), by=["loss"], baseline="loss=l1")] == ["l1"]
+    for options, message in (
+        ({"by": ["los"]}, "no role 'los'; did you mean 'loss'"),
+        ({"baseline": "r3"}, "no regularizer 'r3'"),
+        ({"show": ["fds"]}, "no measure 'fds'; did you mean 'fd'"),
+    ):
+        with pytest.raises(ResultsError, match=message):
+            compared(grid(np.ones((2, 2, 3))), **options)
+
+
+def test_equal_effects_are_called_the_same_within_the_noise_of_real_samples():
+    values = 1 + 1e-3 * np.random.default_rng(3).random((2, 1, 6))
+    (c,) = compared(grid(values))
+    assert c.margin == pytest.approx(2.8 * np.std(1 + 0.1 * np.arange(6), ddof=1))
+    assert c.same < 0.001
+
+
+@pytest.mark.parametrize("style", ["md", "latex", "csv", "json"])
+def test_every_style_shows_comparisons(style):
+    found = compared(grid(1 + np.random.default_rng(4).random((2, 2, 8))))
+    text = render(compare_table.tables_of(found, run="a_b"), style)
+    assert "r1" in text
+    if style == "json":
+        (row,) = json.loads(text)[0]["rows"]
+        assert row["effect"] == found[0].found.effect.percent.mean
+        assert row["p"] == found[0].p
+
+
+# two runs ----------------------------------------------------------------------------------------------------------
+
+
+def two_runs(folder, factor=1.0, *, fail=False, **changed):
+    runs = []
+    for name, scale in (("a", 1.0), ("b", factor)):
+        run = making.make_run(folder / name, {"hinge": None, "minimax": None}, seeds=(0, 1, 2))
+        for loss in ("hinge", "minimax"):
+            for seed in range(3):
+                more = changed if name == "b" else {}
+                if fail and name == "b" and (loss, seed) == ("hinge", 1):
+                    more = {"status": "diverged", "measures": {}}
+                fd = scale * (1 + 0.1 * seed) * (1 + 0.001 * seed * (name == "b"))
+                about = {"measures": {"fd": Value(last=fd, better="lower")}} | more
+                making.add_trial(run, loss, seed, **about)
+        runs.append(run)
+    return runs
+
+
+def test_two_runs_are_matched_by_identity_and_seed(tmp_path):
+    a, b = map(Results, two_runs(tmp_path, 1.2))
+    found = versus.versus(a, b)
+    assert len({c.cell for c in found.changes}) == 3
+    assert all(c.effect.percent.mean == pytest.approx(20, abs=1) for c in found.changes if c.measure == "fd")
+    assert any("6 trials" in note for note in found.notes)
+    table = a.compare(b)
+    assert set(table["measure"]) == {"fd", "step_ms"}
+    assert table.query("measure == 'step_ms'")["percent"].eq(0).all()
+    with pytest.raises(ResultsError, match="no trial in common"):
+        versus.versus(a, Results(making.make_run(tmp_path / "c", {"other": None})))
+
+
+def test_times_of_another_machine_are_not_compared_and_changed_code_is_named(tmp_path):
+    a, b = two_runs(tmp_path, fingerprints={"hardware": "other", "code": "new"})
+    for path in b.glob("trials/*/seed-*/spec.json"):
+        path.write_text(json.dumps({"code": {"loss:hinge": "new"}}))
+    found = versus.versus(Results(a), Results(b))
+    assert {c.measure for c in found.changes} == {"fd"}
+    assert any("Code differs: loss:hinge" in note for note in found.notes)
+    assert any("Another hardware in 6 of 6 trials" in note for note in found.notes)
+
+
+def test_a_gate_fails_on_a_change_beyond_noise_alone(tmp_path, capsys):
+    a, b = map(str, two_runs(tmp_path, 1.2))
+    assert main(["compare", a, b, "--fail-on", "fd>5%"]) == 1
+    out, err = capsys.readouterr()
+    assert "b against a" in out
+    assert "fd>5% in 2 of 2" in err
+    assert main(["compare", a, b, "--fail-on", "fd>30%", "--fail-on", "fd<-5%"]) == 0
+    assert main(["compare", a, a, "--fail-on", "fd>0"]) == 0
+    assert main(["compare", a, b, "--fail-on", "fdd>0"]) == 2
+    assert main(["compare", a, b, "--fail-on", "fd more"]) == 2
+
+
+def test_a_new_failure_fails_any_gate(tmp_path, capsys):
+    a, b = map(str, two_runs(tmp_path, fail=True))
+    assert main(["compare", a, b, "--fail-on", "fd>50%"]) == 1
+    assert "1 more failed" in capsys.readouterr().err
+
+
+def test_gates_read_conditions_and_ask_noise():
+    gate = Gate.parse("coverage < -0.02")
+    assert (gate.measure, gate.sign, gate.bound, gate.percent) == ("coverage", "<", -0.02, False)
+    noisy = effects.effect({0: 0.1, 1: 0.9, 2: 0.2}, {0: 0.5, 1: 0.7, 2: 0.5})
+    outcome = check(gate, [("x", noisy, 0)])
+    assert not outcome.breaches
+    assert outcome.noise
+    alone = effects.effect({0: 0.1}, {0: 0.5})
+    assert check(gate, [("x", alone, 0)]).breaches
+    with pytest.raises(ConfigError, match="not always positive"):
+        check(Gate.parse("fd>5%"), [("x", effects.effect({0: -1.0}, {0: 1.0}), 0)])
+
+
+def test_results_compare_is_a_frame_and_plot_teaches(tmp_path, monkeypatch):
+    a, _ = map(Results, two_runs(tmp_path))
+    table = a.compare(by=["loss"])
+    assert table.query("measure == 'fd'")["level"].tolist() == ["minimax"]
+    assert math.isclose(table["percent"].iloc[0], 0)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    with pytest.raises(ConfigError, match=r"ganbench\[plot\]"):
+        a.plot("fd")
+
+
+def test_plot_draws_a_line_for_each_cell(tmp_path):
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("agg")
+    a, _ = two_runs(tmp_path)
+    for path in a.glob("trials/*/seed-*/curves.jsonl"):
+        path.write_text("".join(json.dumps({"step": s, "fd": 1.0 + s}) + "\n" for s in (5, 10)))
+    ax = Results(a).plot("fd")
+    assert [line.get_label() for line in ax.get_lines()] == ["hinge", "minimax"]
+    with pytest.raises(ResultsError, match="no curve of 'df'"):
+        Results(a).plot("df")
