@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from ganbench import Batch, Component, DStep, Regularizer, field, hookimpl
+from ganbench import Batch, Component, DStep, GStep, Regularizer, field, hookimpl
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -233,13 +233,22 @@ class InstanceNoise(Regularizer, name="instance-noise", source="https://arxiv.or
     """D sees x + sigma n, n ~ N(0, I), for real and fake x in both players' turns."""
 
     sigma: float = field(default=0.1, ge=0.0, doc="standard deviation of the noise, in units of the data")
+    anneal: int = field(default=0, ge=0, doc="steps in which sigma falls to 0, linearly; with 0 it stays as it is")
+
+    def init(self, params: Params) -> Slots:
+        return {"left": next(iter(params.values())).new_ones(())} if self.anneal else {}
+
+    def observe(self, at: DStep | GStep, state: Slots) -> Slots:
+        if not self.anneal:
+            return state
+        left = 1 - (at.step + 1) / self.anneal  # of sigma, in the next step
+        return {"left": left.clamp(min=0.0).to(state["left"].dtype)}
 
     def noise(self, batch: Batch, rng: Generator) -> Slots:
         return {"real": batch.normal(rng), "fake": batch.normal(rng)}
 
     def augment(self, x: Tensor, side: Literal["real", "fake"], noise: Slots, state: Slots) -> Tensor:
-        del state
-        return x + self.sigma * noise[side]
+        return x + self.sigma * state.get("left", 1.0) * noise[side]
 
 
 @hookimpl

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from stepping import train
 from torch import nn
 
 from ganbench import Batch, ConfigError, stream
@@ -307,6 +308,16 @@ def test_noise_is_added_to_real_and_fake_samples_in_both_turns():
             seen = regularizer.augment(x, side, noise, {})
             assert torch.equal(seen, x + 0.3 * torch.randn(4, 2, generator=rng, dtype=torch.float64))
             assert torch.autograd.grad(seen.sum(), x)[0].eq(1).all()
+
+
+def test_noise_falls_to_none_in_as_many_steps_as_are_said():
+    regularizer = InstanceNoise(sigma=0.5, anneal=4)
+    noise, x = {"real": t([[1.0]])}, t([[0.0]])
+    seen = []
+    for steps in range(7):
+        state = train([regularizer], steps).regularizers[0]["d"]
+        seen.append(regularizer.augment(x, "real", noise, state).item())
+    assert seen == pytest.approx([0.5, 0.375, 0.25, 0.125, 0.0, 0.0, 0.0])
 
 
 # -- refusals --------------------------------------------------------------------------------------------------

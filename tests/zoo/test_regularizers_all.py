@@ -64,6 +64,7 @@ CASES = [
     (ValueClipping(bound=0.01, on="both"), VECTORS),
     (WeightClipping(bound=0.3), VECTORS),
     (InstanceNoise(), VECTORS),
+    (InstanceNoise(anneal=20), VECTORS),
     (Consistency(transform="noise"), VECTORS),
     (Consistency(), IMAGES),
     (BalancedConsistency(), IMAGES),
