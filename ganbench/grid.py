@@ -45,10 +45,9 @@ class Settings(Component, role="run", name="run"):
     samples: int = field(default=2_500, ge=2, doc="generated samples per evaluation, against as many real ones")
     evaluations: int = field(default=5, ge=1, doc="evaluations during training, evenly spaced, the last one at the end")
     precision: Literal["float32", "float64"] = "float32"
-    engine: Literal["serial"] = "serial"
-    threads: int = field(
-        default=0, ge=0, doc="CPU threads of each process; 0: one, and as many processes as cores"
-    )
+    engine: Literal["serial", "fused"] = "serial"
+    compile: bool = False
+    threads: int = field(default=0, ge=0, doc="CPU threads of each process; 0: one, and as many processes as cores")
     checkpoint_every: int = field(
         default=1_000, ge=0, doc="steps between checkpoints that an interrupted trial resumes from"
     )
@@ -65,6 +64,8 @@ class Settings(Component, role="run", name="run"):
         parse_duration(self.timeout, place=".timeout")
         if isinstance(self.seeds, tuple) and len(set(self.seeds)) != len(self.seeds):
             raise ConfigError(f"{list(self.seeds)} names a seed twice", place=".seeds")
+        if self.compile and self.engine == "serial":
+            raise ConfigError("only the fused engine is compiled", place=".compile", hint='add engine = "fused"')
         if not self.seed_list:
             raise ConfigError(f"{plain(self.seeds)!r} means no seed at all", place=".seeds")
 
@@ -345,7 +346,7 @@ class Grid:
                 ema=settings.ema,
                 samples=settings.samples,
                 precision=settings.precision,
-                engine=settings.engine,
+                engine=_engine(settings, parts["update"]),
             )
 
     def _run_table(self) -> dict[str, Any]:
@@ -488,6 +489,13 @@ def _product(axes: Mapping[str, list[Any]], zipped: object, place: str) -> Itera
             r: v for (roles, _), part in zip(bundles, chosen, strict=True) for r, v in zip(roles, part, strict=True)
         }
         yield tuple(cell[role] for role in AXES)
+
+
+def _engine(settings: Settings, update: Update) -> str:
+    """What a cell is trained with: ``serial`` where its update rule does not stack, whatever the grid asks."""
+    if settings.engine == "serial" or not update.stacks:
+        return "serial"
+    return "fused+compiled" if settings.compile else "fused"
 
 
 def _metrics(value: object, place: str, registry: Registry) -> tuple[Metric, ...]:

@@ -222,7 +222,8 @@ class _Slot:
     events: Connection
     lifeline: Connection
     left: list[int]
-    seed: int | None = None
+    running: list[int] = field(default_factory=list)
+    """Seeds in training: one, or all those that train together."""
     deadline: float = math.inf
     verdict: tuple[Status, str] | None = None
     """Why the driver killed it."""
@@ -343,7 +344,8 @@ class _Driver:
             return
         trial = Trial(slot.cell, content["seed"])
         if kind == "started":
-            slot.seed, slot.deadline = trial.seed, now() + self.limit
+            slot.running.append(trial.seed)
+            slot.deadline = now() + self.limit * len(slot.running)
             self.display.started(slot.number, trial)
             self._hook("ganbench_trial_started", run=self.run, trial=trial)
         elif kind == "step":
@@ -352,7 +354,8 @@ class _Driver:
             row = {"trial": str(trial.folder), "cell": trial.cell.name, **trial.cell.labels, **content}
             self._hook("ganbench_record", run=self.run, record=row)
         elif kind == "finished":
-            slot.seed, slot.deadline = None, math.inf
+            slot.running.remove(trial.seed)
+            slot.deadline = slot.deadline if slot.running else math.inf
             slot.left.remove(trial.seed)
             record = Record.read(self.run.folder / trial.folder)
             if record is not None:
@@ -364,12 +367,12 @@ class _Driver:
         code = slot.process.exitcode or 0
         slot.events.close()
         slot.lifeline.close()
-        if slot.seed is None and (code == 0 or not slot.left):
+        if not slot.running and (code == 0 or not slot.left):
             return
-        seed = slot.seed if slot.seed is not None else slot.left[0]
         status, reason = slot.verdict or ("crashed", _death(code))
-        self._commit(slot, seed, status, reason)
-        slot.left.remove(seed)
+        for seed in slot.running or slot.left[:1]:
+            self._commit(slot, seed, status, reason)
+            slot.left.remove(seed)
 
     def _commit(self, slot: _Slot, seed: int, status: Status, reason: str, log: str = "") -> None:
         trial = Trial(slot.cell, seed)
@@ -394,9 +397,9 @@ class _Driver:
         for slot in self.slots:
             slot.process.join(GRACE)
             self._read(slot)
-            if slot.seed is not None:
+            for seed in slot.running:
                 with contextlib.suppress(ResultsError):
-                    self._commit(slot, slot.seed, "interrupted", "the run was interrupted")
+                    self._commit(slot, seed, "interrupted", "the run was interrupted")
 
     def _exit_code(self) -> int:
         if self.interrupted:

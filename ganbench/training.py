@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ganbench import checkpoint, codeprint, environment
-from ganbench.errors import GanbenchError, ResultsError
+from ganbench.errors import ResultsError
 from ganbench.evaluation import Bench, check_spec, generate
 from ganbench.feed import Feed
 from ganbench.grid import Trial
@@ -63,31 +62,6 @@ class Progress:
     """How often training went on from a checkpoint."""
 
 
-def run_trial(trial: Trial, folder: Path, training: Training, report: Report) -> Record:
-    """Train ``trial`` into ``folder`` and commit its record, whatever happens short of the process dying."""
-    started = _utc()
-    begun = now()
-    content: dict[str, Any] = {}
-    status: Status = "done"
-    reason = ""
-    try:
-        content = Trainer(trial, folder, training, report).run()
-    except DivergedError as error:
-        status, reason = "diverged", str(error)
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        status, reason = "oom", str(error).splitlines()[0] if str(error) else "out of memory"
-    except GanbenchError as error:
-        status, reason = "error", str(error)
-        traceback.print_exc()
-    except Exception as error:  # noqa: BLE001 # a plugin may raise anything; its trial becomes a row
-        status, reason = "error", f"{type(error).__name__}: {error}".splitlines()[0]
-        traceback.print_exc()
-    record = make_record(trial, status, reason, training=training, started=started, **content)
-    record = dataclasses.replace(record, timing={**record.timing, "wall_s": now() - begun})
-    record.write(folder)
-    return record
-
-
 def make_record(  # the keyword arguments are Record's
     trial: Trial, status: Status, reason: str, *, training: Training, started: str = "", **content: Any
 ) -> Record:
@@ -118,12 +92,13 @@ def make_record(  # the keyword arguments are Record's
             "code": codeprint.combined(codeprint.fingerprint(cell.components)),
             **environment.fingerprints(training.device),
         },
-        started=started or _utc(),
-        finished=_utc(),
+        started=started or utc(),
+        finished=utc(),
     )
 
 
-def _utc() -> str:
+def utc() -> str:
+    """The time of day, in UTC."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
@@ -138,7 +113,11 @@ class Trainer:
         self.spec = cell.dataset.spec()
         self.games: dict[tuple[bool, ...], Game] = {}
         self.progress = Progress()
-        self._step = 0  # as state.step, but on the host
+        self.logs: dict[str, float] = {}
+        self.step = 0
+        """Finished steps, as ``state.step`` but on the host."""
+        self.over = False
+        """Whether its record is written."""
         torch.set_num_threads(training.threads)
         source = cell.dataset.load("train", stream(0, "dataset-train"))
         if isinstance(source, Samples):
@@ -172,10 +151,14 @@ class Trainer:
 
     # -- stepping ----------------------------------------------------------------------------------------------
 
+    def active(self, step: int) -> tuple[bool, ...]:
+        """For each regularizer, whether it takes part in step number ``step``."""
+        return tuple(step % r.every == 0 for r in self.cell.regularizers)
+
     def game(self, step: int, discriminator: Network | None = None) -> Game:
         """The objectives of step number ``step``: one for each set of regularizers that are active together."""
         cell = self.cell
-        active = tuple(step % r.every == 0 for r in cell.regularizers)
+        active = self.active(step)
         if active in self.games and discriminator is None:
             return self.games[active]
         game = Game(
@@ -194,17 +177,17 @@ class Trainer:
 
     def advance(self, steps: int) -> None:
         """Train ``steps`` steps."""
-        for number in range(self._step, self._step + steps):
+        for number in range(self.step, self.step + steps):
             game = self.game(number)
             turns = self.feed.turns(game.active)
             self.state = game.finish(self.cell.update.step(game, self.state, turns))
-        self._step += steps
+        self.step += steps
 
     # -- a whole trial -----------------------------------------------------------------------------------------
 
-    def run(self) -> dict[str, Any]:
-        """Train to the end from the checkpoint in the folder, or from the start; what a record says of it."""
-        cell, training = self.cell, self.training
+    def prepare(self) -> None:
+        """Go on from the checkpoint in the folder, if there is one, and load what evaluations compare with."""
+        cell = self.cell
         environment.reset_peak_memory()
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
@@ -212,47 +195,32 @@ class Trainer:
         identity = {"spec": cell.spec, "seed": self.trial.seed, "code": codeprint.fingerprint(cell.components)}
         write_json(self.folder / "spec.json", identity)
         begun = now()
-        bench = Bench.prepare(cell.dataset, cell.metrics, n=cell.samples, seed=self.trial.seed, device=self.device)
+        self.bench = Bench.prepare(cell.dataset, cell.metrics, n=cell.samples, seed=self.trial.seed, device=self.device)
         self.progress.eval_s += now() - begun
         if not self.progress.passes:
             self.progress.passes = self.count_passes()
-        clock = StepClock(
-            self._synchronize,
-            period=self.period,
-            windows=self.progress.windows,
-            warm_up=[] if self.progress.resumed else self.progress.warm_up,
-        )
-        marks = {round(cell.steps * (i + 1) / training.evaluations) for i in range(training.evaluations)}
-        values: dict[str, Value] = {}
-        while self._step < cell.steps:
-            ahead = [m for m in marks if m > self._step]
-            if training.checkpoint_every:
-                ahead.append((self._step // training.checkpoint_every + 1) * training.checkpoint_every)
-            steps = min(clock.size(), min(ahead) - self._step)
-            clock.begin()
-            self.advance(steps)
-            self.progress.train_s += clock.end(steps)
-            self._look()
-            if self._step in marks:
-                values = self._evaluate(bench)
-            if training.checkpoint_every and self._step % training.checkpoint_every == 0 and self._step < cell.steps:
-                self._save(clock)
-        self._save(clock)
-        if not values:  # resumed after the last step
-            values = self._evaluate(bench)
-        self._picture(bench)
+
+    def clock(self) -> StepClock:
+        """The clock of this training, with the windows of before an interruption; what follows one is warm-up again."""
+        progress = self.progress
+        warm_up = [] if progress.resumed else progress.warm_up
+        return StepClock(self.synchronize, period=self.period, windows=progress.windows, warm_up=warm_up)
+
+    def content(self, values: dict[str, Value], timing: Mapping[str, float]) -> dict[str, Any]:
+        """What the record of the finished trial says, and its picture."""
+        self._picture()
         return {
             "measures": values,
-            "timing": clock.summary() | {"train_s": self.progress.train_s, "eval_s": self.progress.eval_s},
+            "timing": {**timing, "train_s": self.progress.train_s, "eval_s": self.progress.eval_s},
             "cost": self._cost() | self.progress.passes,
-            "facts": {"n": bench.n, "resumed": self.progress.resumed}
+            "facts": {"n": self.bench.n, "resumed": self.progress.resumed}
             | {name: float(total / n) for name, (total, n) in self.state.tallies.items() if n},
         }
 
     @property
     def period(self) -> int:
         """Steps after which the kinds of step repeat."""
-        return math.lcm(*(r.every for r in self.cell.regularizers))
+        return math.lcm(self.cell.update.period, *(r.every for r in self.cell.regularizers))
 
     def count_passes(self) -> dict[str, float]:
         """D forward and backward passes a step, over one period; neither the state nor a stream moves on.
@@ -269,26 +237,36 @@ class Trainer:
         per_step = self.cell.batch * self.period
         return {"d_forwards": counted.forwards / per_step, "d_backwards": counted.backwards / per_step}
 
-    def _look(self) -> None:
-        """Ask the device for the last step's scalars, write and report them, and stop if one is not finite."""
-        logs = {name: float(value) for name, value in self.state.logs.items()}
+    def look(self, scalars: Mapping[str, Tensor], seconds: float) -> None:
+        """Ask the device for the last step's scalars, report them, and count the ``seconds`` of the window.
+
+        Raises:
+            DivergedError: one is not finite.
+        """
+        self.progress.train_s += seconds
+        self.logs = logs = {name: float(value) for name, value in scalars.items()}
         bad = [name for name, value in logs.items() if not math.isfinite(value)]
         if bad:
-            raise DivergedError(f"{bad[0]} is {logs[bad[0]]} at step {self._step}")
-        self.report("step", {"step": self._step, "logs": logs})
+            raise DivergedError(f"{bad[0]} is {logs[bad[0]]} at step {self.step}")
+        self.report("step", {"step": self.step, "logs": logs})
 
-    def _evaluate(self, bench: Bench) -> dict[str, Value]:
-        begun = now()
+    def evaluate(self) -> dict[str, Value]:
+        """Measure the last iterate and the running average, and add a line to the curves.
+
+        Raises:
+            DivergedError: a weight is not finite.
+        """
+        begun, bench = now(), self.bench
         for name, weights in (("the generator's weights", self.state.g.params), ("its average", self.state.ema)):
             if not all(bool(torch.isfinite(w).all()) for w in weights.values()):
-                raise DivergedError(f"{name} are not finite at step {self._step}")
+                raise DivergedError(f"{name} are not finite at step {self.step}")
         latents, labels = self._latents(bench.n)
         last = bench.measure(generate(self.generator, self.weights("last"), latents, labels))
         ema = bench.measure(generate(self.generator, self.weights("ema"), latents, labels))
         values = bench.values(last, ema)
         self.progress.eval_s += now() - begun
-        row: dict[str, Any] = {"step": self._step, "train_s": self.progress.train_s}
-        row |= {name: float(value) for name, value in self.state.logs.items()}
+        row: dict[str, Any] = {"step": self.step, "train_s": self.progress.train_s}
+        row |= self.logs
         for name, value in values.items():
             row |= {name: value.last, f"{name}_ema": value.ema}
         append_line(self.folder / CURVES, row)
@@ -309,15 +287,16 @@ class Trainer:
         labels = torch.arange(n) % self.spec.classes if self.spec.classes else None
         return latents.to(self.device), None if labels is None else labels.to(self.device)
 
-    def _picture(self, bench: Bench) -> None:
-        latents, labels = self._latents(bench.n)
+    def _picture(self) -> None:
+        latents, labels = self._latents(self.bench.n)
         fake = generate(self.generator, self.weights("ema"), latents, labels)
         with replacing(self.folder / PICTURE) as partial:
-            sample_picture(fake.float(), self.spec, partial, real=bench.real.x)
+            sample_picture(fake.float(), self.spec, partial, real=self.bench.real.x)
 
     # -- keeping -----------------------------------------------------------------------------------------------
 
-    def _save(self, clock: StepClock) -> None:
+    def save(self, clock: StepClock) -> None:
+        """Write a checkpoint."""
         self.progress.windows, self.progress.warm_up = clock.windows, clock.warm_up
         checkpoint.save(self.folder, self.state, self.feed.state(), dataclasses.asdict(self.progress))
 
@@ -336,10 +315,10 @@ class Trainer:
             return
         self.state, feed, rest = found
         self.feed.restore(feed)
-        self._step = int(self.state.step)
+        self.step = int(self.state.step)
         self.progress = Progress(**rest)
         self.progress.resumed += 1
-        lines = [line for line in read_lines(curve) if line["step"] <= self._step]
+        lines = [line for line in read_lines(curve) if line["step"] <= self.step]
         with replacing(curve) as partial:
             partial.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
@@ -355,7 +334,8 @@ class Trainer:
             cost["peak_mib"] = peak
         return cost
 
-    def _synchronize(self) -> None:
+    def synchronize(self) -> None:
+        """Wait until the device is idle."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 

@@ -10,15 +10,17 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from ganbench.cohort import run_trials
 from ganbench.grid import Cell, Trial
+from ganbench.records import Record
 from ganbench.registry import Registry
-from ganbench.training import Training, run_trial
+from ganbench.training import Report, Training
 
 LOG = "log.txt"
 
@@ -30,7 +32,7 @@ class Job:
     Args:
         folder: of the run.
         spec: the cell's specification.
-        seeds: to train, one after the other.
+        seeds: to train, one after the other or together, as the cell's engine does.
         plugins: files to load.
         without: plugins to block.
         training: how to train.
@@ -56,24 +58,39 @@ def work(job: Job, events: Connection, lifeline: Connection) -> None:
     except Exception as error:  # noqa: BLE001 # the driver turns it into rows
         _tell(events, "broken", {"reason": f"{type(error).__name__}: {error}", "log": traceback.format_exc()})
         return
-    for seed in job.seeds:
-        trial = Trial(cell, seed)
-        folder = job.folder / trial.folder
-        if seed in job.fresh:
+    trials = [Trial(cell, seed) for seed in job.seeds]
+    for together in [trials] if cell.engine != "serial" else [[trial] for trial in trials]:
+        if _train(together, job, events) == "oom":
+            return  # memory is not to be trusted after that: the other seeds get a new process
+
+
+def _train(trials: Sequence[Trial], job: Job, events: Connection) -> str:
+    """Train ``trials`` together, with one log, which lies in the folder of the first; the last one's status."""
+    folders = [job.folder / trial.folder for trial in trials]
+    for trial, folder in zip(trials, folders, strict=True):
+        if trial.seed in job.fresh:
             shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
         for torn in folder.glob(".*.partial"):  # what a killed process was writing
             torn.unlink()
-        _tell(events, "started", {"seed": seed})
+        _tell(events, "started", {"seed": trial.seed})
+    last = ""
 
-        def report(kind: str, content: Mapping[str, Any], seed: int = seed) -> None:
-            _tell(events, kind, {"seed": seed, **content})
+    def finished(record: Record) -> None:
+        nonlocal last
+        last = record.status
+        _tell(events, "finished", {"seed": record.seed, "status": record.status})
 
-        with _logging(folder / LOG):
-            record = run_trial(trial, folder, job.training, report)
-        _tell(events, "finished", {"seed": seed, "status": record.status})
-        if record.status == "oom":
-            return  # memory is not to be trusted after that: the other seeds get a new process
+    with _logging(folders[0] / LOG):
+        run_trials(trials, folders, job.training, [_report(events, t.seed) for t in trials], finished)
+    return last
+
+
+def _report(events: Connection, seed: int) -> Report:
+    def report(kind: str, content: Mapping[str, Any]) -> None:
+        _tell(events, kind, {"seed": seed, **content})
+
+    return report
 
 
 def _tell(events: Connection, kind: str, content: Mapping[str, Any]) -> None:

@@ -14,7 +14,8 @@ from ganbench.grid import Cell, Grid, Trial
 from ganbench.records import read_lines
 from ganbench.registry import Registry
 from ganbench.state import State
-from ganbench.training import Trainer, Training, run_trial
+from ganbench.cohort import run_trial
+from ganbench.training import Trainer, Training
 
 QUIET = Training(evaluations=1, checkpoint_every=0)
 
@@ -92,7 +93,7 @@ def test_resuming_from_a_checkpoint_is_bit_identical_to_never_stopping(cell, tmp
     assert found is not None
     second.state, feed, _ = found
     second.feed.restore(feed)
-    second._step = int(second.state.step)
+    second.step = int(second.state.step)
     second.advance(20 - stop)
     assert same(whole.state, second.state)
     assert all(

@@ -1,0 +1,260 @@
+"""Train the seeds of a cell to their records: alone, one after the other, or stacked in one step."""
+
+from __future__ import annotations
+
+import dataclasses
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import torch
+
+from ganbench.dataset import cache_dir
+from ganbench.errors import GanbenchError
+from ganbench.grid import Trial
+from ganbench.lift import Stacked, Transforms, stack, stack_turns, unstack
+from ganbench.records import Record, Status, Value
+from ganbench.state import State, Turns
+from ganbench.timing import StepClock, now
+from ganbench.training import DivergedError, Report, Trainer, Training, make_record, utc
+
+if TYPE_CHECKING:
+    from ganbench.update import Game
+
+TIMING_SECONDS = 1.0
+"""How long the serial step of a cell is timed for, where its seeds trained in another engine."""
+
+
+class Engine(Protocol):
+    """How the trials of a cohort advance together."""
+
+    trainers: list[Trainer]
+
+    def advance(self, steps: int) -> None:
+        """Train ``steps`` steps of every trial."""
+
+    def settle(self) -> None:
+        """Give every trainer its own state, for evaluations and checkpoints."""
+
+    def drop(self, trainer: Trainer) -> None:
+        """Go on without one that cannot."""
+
+
+class Alone:
+    """The serial engine: one seed, plain autograd; the reference."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainers = [trainer]
+
+    def advance(self, steps: int) -> None:
+        for trainer in self.trainers:
+            trainer.advance(steps)
+
+    def settle(self) -> None: ...
+
+    def drop(self, trainer: Trainer) -> None:
+        self.trainers.remove(trainer)
+
+
+class Together:
+    """The fused engine: the seeds of a cell in one step, compiled into one graph for each kind of step if asked."""
+
+    def __init__(self, trainers: Sequence[Trainer], *, compiled: bool) -> None:
+        self.trainers = list(trainers)
+        self.compiled = compiled
+        self.state = stack([t.state for t in trainers])
+        self.steps: dict[tuple[bool, ...], Callable[[State, Turns], State]] = {}
+
+    @torch.no_grad()  # transforms take the gradients; nothing is recorded between steps
+    def advance(self, steps: int) -> None:
+        lead = self.trainers[0]
+        for number in range(lead.step, lead.step + steps):
+            active = lead.active(number)
+            turns = stack_turns([t.feed.turns(active) for t in self.trainers])
+            # without the last step's logs: a graph is compiled for one set of them
+            self.state = self._step(number)(self.state._replace(logs={}), turns)
+        for trainer in self.trainers:
+            trainer.step += steps
+
+    def _step(self, number: int) -> Callable[[State, Turns], State]:
+        lead = self.trainers[0]
+        active = lead.active(number)
+        if active not in self.steps:
+            game = Stacked(dataclasses.replace(lead.game(number), derivatives=Transforms()))
+            update = lead.cell.update
+            played = cast("Game", game)  # the rule asks it for gradients and moves only: Update.stacks
+
+            def step(state: State, turns: Turns) -> State:
+                return game.finish(update.step(played, state, turns))
+
+            self.steps[active] = _compile(step) if self.compiled else step
+        return self.steps[active]
+
+    def settle(self) -> None:
+        for trainer, state in zip(self.trainers, unstack(self.state), strict=True):
+            trainer.state = state
+
+    def drop(self, trainer: Trainer) -> None:
+        self.settle()
+        self.trainers.remove(trainer)
+        self.steps.clear()
+        if self.trainers:
+            self.state = stack([t.state for t in self.trainers])
+
+
+def _compile(step: Callable[[State, Turns], State]) -> Callable[[State, Turns], State]:
+    """``step`` as one graph without breaks, from the compiler's cache on disk where it was compiled before."""
+    import os
+
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_dir() / "inductor"))
+    torch._inductor.config.compile_threads = 1  # noqa: SLF001 # its pool of processes must not outlive this one
+    compiled: Callable[[State, Turns], State] = torch.compile(step, fullgraph=True, dynamic=False)
+    return compiled
+
+
+def run_trials(
+    trials: Sequence[Trial],
+    folders: Sequence[Path],
+    training: Training,
+    reports: Sequence[Report],
+    finished: Callable[[Record], None],
+) -> None:
+    """Train ``trials``, of one cell, into ``folders``, and commit a record of each, whatever happens short of dying.
+
+    In the serial engine they must be one.
+    """
+    _Cohort(training, finished).run(trials, folders, reports)
+
+
+def run_trial(trial: Trial, folder: Path, training: Training, report: Report) -> Record:
+    """Train one trial into ``folder`` and commit its record."""
+    records: list[Record] = []
+    run_trials([trial], [folder], training, [report], records.append)
+    return records[0]
+
+
+@dataclasses.dataclass
+class _Cohort:
+    """Trials of one cell in training, and what becomes of them."""
+
+    training: Training
+    finished: Callable[[Record], None]
+    begun: float = dataclasses.field(default_factory=now)
+    started: str = dataclasses.field(default_factory=utc)
+
+    def run(self, trials: Sequence[Trial], folders: Sequence[Path], reports: Sequence[Report]) -> None:
+        groups: dict[int, list[Trainer]] = {}
+        for trial, folder, report in zip(trials, folders, reports, strict=True):
+            try:
+                trainer = Trainer(trial, folder, self.training, report)
+                trainer.prepare()
+            except Exception as error:  # noqa: BLE001 # a plugin may raise anything; its trial becomes a row
+                self._fail(trial, folder, error)
+            else:
+                groups.setdefault(trainer.step, []).append(trainer)
+        for trainers in groups.values():  # of one step: after a crash, seeds may have checkpoints of different ones
+            try:
+                engine = self._engine(trainers)
+                self._train(engine)
+            except Exception as error:  # noqa: BLE001 # as above; what breaks a step breaks it for all its seeds
+                for trainer in trainers:
+                    if not trainer.over:
+                        self._fail(trainer.trial, trainer.folder, error)
+
+    @staticmethod
+    def _engine(trainers: Sequence[Trainer]) -> Engine:
+        kind, _, compiled = trainers[0].cell.engine.partition("+")
+        if kind == "serial":
+            (trainer,) = trainers
+            return Alone(trainer)
+        return Together(trainers, compiled=bool(compiled))
+
+    def _train(self, engine: Engine) -> None:
+        lead = engine.trainers[0]
+        cell, training = lead.cell, self.training
+        clock = lead.clock()
+        marks = {round(cell.steps * (i + 1) / training.evaluations) for i in range(training.evaluations)}
+        values: dict[Trainer, dict[str, Value]] = {}
+        while engine.trainers and lead.step < cell.steps:
+            ahead = [m for m in marks if m > lead.step]
+            if training.checkpoint_every:
+                ahead.append((lead.step // training.checkpoint_every + 1) * training.checkpoint_every)
+            steps = min(clock.size(), min(ahead) - lead.step)
+            clock.begin()
+            engine.advance(steps)
+            seconds = clock.end(steps) / len(engine.trainers)
+            evaluate = lead.step in marks
+            save = training.checkpoint_every and lead.step % training.checkpoint_every == 0 and lead.step < cell.steps
+            if evaluate or save:
+                engine.settle()
+            self._each(engine, lambda t, s=seconds: self._look(engine, t, s))  # type: ignore[misc] # a default binds the loop's value
+            if evaluate:
+                self._each(engine, lambda t: values.__setitem__(t, t.evaluate()))
+            if save:
+                self._each(engine, lambda t: t.save(clock))
+            lead = engine.trainers[0] if engine.trainers else lead
+        engine.settle()
+        timing = clock.summary()
+        if cell.engine != "serial" and engine.trainers:
+            apart = self._serial_timing(engine.trainers[0])
+            timing = {f"fused_{name}": value for name, value in timing.items()} | apart
+        for trainer in list(engine.trainers):
+            trainer.save(clock)
+            content = trainer.content(values.get(trainer) or trainer.evaluate(), timing)
+            self._commit(trainer.trial, trainer.folder, "done", "", **content)
+            trainer.over = True
+
+    def _look(self, engine: Engine, trainer: Trainer, seconds: float) -> None:
+        logs = trainer.state.logs
+        if isinstance(engine, Together):
+            place = engine.trainers.index(trainer)
+            logs = {name: value[place] for name, value in engine.state.logs.items()}
+        trainer.look(logs, seconds)
+
+    def _each(self, engine: Engine, action: Callable[[Trainer], object]) -> None:
+        """Do ``action`` to each trial; one that diverged ends, the others go on."""
+        for trainer in list(engine.trainers):
+            try:
+                action(trainer)
+            except DivergedError as error:
+                engine.drop(trainer)
+                trainer.over = True
+                self._fail(trainer.trial, trainer.folder, error)
+
+    def _serial_timing(self, trainer: Trainer) -> dict[str, float]:
+        """The time of a plain serial step, which is what a user's own training costs: measured apart, then undone."""
+        kept, state, step = trainer.feed.state(), trainer.state, trainer.step
+        clock = StepClock(trainer.synchronize, period=trainer.period)
+        until = now() + TIMING_SECONDS + clock.warm_seconds
+        while now() < until or not (clock.windows or clock.warm_up):
+            n = clock.size()
+            clock.begin()
+            trainer.advance(n)
+            clock.end(n)
+        trainer.feed.restore(kept)
+        trainer.state, trainer.step = state, step
+        return clock.summary()
+
+    def _fail(self, trial: Trial, folder: Path, error: Exception) -> None:
+        status, reason = _status(error)
+        if status == "error":
+            traceback.print_exception(error)
+        self._commit(trial, folder, status, reason)
+
+    def _commit(self, trial: Trial, folder: Path, status: Status, reason: str, **content: Any) -> None:
+        record = make_record(trial, status, reason, training=self.training, started=self.started, **content)
+        record = dataclasses.replace(record, timing={**record.timing, "wall_s": now() - self.begun})
+        record.write(folder)
+        self.finished(record)
+
+
+def _status(error: Exception) -> tuple[Status, str]:
+    """What an exception that ended a trial means, and says in one line."""
+    if isinstance(error, DivergedError):
+        return "diverged", str(error)
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return "oom", str(error).splitlines()[0] if str(error) else "out of memory"
+    if isinstance(error, GanbenchError):
+        return "error", str(error)
+    return "error", f"{type(error).__name__}: {error}".splitlines()[0]
