@@ -23,14 +23,15 @@ LAYERS = (
     "component effects ranking records",
     "checkpoint codeprint dataset environment factors loss metric networks optimizer progress regularizer table text update",
     "numerals trials",
-    "documents footers marks pivot rawdata terminal",
+    "differences documents footers pivot rawdata terminal",
+    "marks",
     "render tabulate",
     "compare gate",
     "compare_table plot versus",
     "evaluation facts feed registry results step",
     "grid isolation lift verdicts verify views",
     "conformance doctor plan report scaffold schema training",
-    "dirac",
+    "cohort dirac",
     "testing worker",
     "preload runner",
     "api",
@@ -160,11 +161,12 @@ def test_reading_commands_do_not_import_torch(tmp_path: Path) -> None:
         ["verify", str(run)],
         ["table", str(run)],
         ["report", str(run)],
+        ["compare", str(run)],
     ]
     done = subprocess.run(
         [sys.executable, "-c", LIGHT, json.dumps(commands)], capture_output=True, text=True, check=True
     )
     heavy = json.loads(done.stdout)
-    for arguments in commands[-2:]:
+    for arguments in commands[-3:]:
         assert heavy.pop(" ".join(arguments)) in ([], ["pandas"])
-    assert heavy == {" ".join(arguments): [] for arguments in commands[:-2]}
+    assert heavy == {" ".join(arguments): [] for arguments in commands[:-3]}

@@ -32,6 +32,20 @@ class NotANumber(Regularizer, name="not-a-number"):
         return torch.where(at.step >= 2, torch.nan, 0.0) * at.real_scores.mean()
 
 
+class Sometimes(Regularizer, name="diverges-with-some-latents"):
+    """NaN for those seeds whose first latent of a batch is below 0 once in the first steps."""
+
+    def init(self, params):
+        return {"bad": next(iter(params.values())).new_zeros(())}
+
+    def observe(self, at, state):
+        first = (at.step == 2) & (at.latents[0, 0] < 0)
+        return {"bad": torch.where(first, torch.ones_like(state["bad"]), state["bad"])}
+
+    def d_penalty(self, at):
+        return torch.where(at.state["bad"] > 0, torch.nan, 0.0) * at.real_scores.mean()
+
+
 class Hangs(Regularizer, name="hangs"):
     """A native call that takes too long."""
 
@@ -84,4 +98,4 @@ class Drift(Regularizer, name="drift"):
 
 @hookimpl
 def ganbench_components():
-    return [Crash, Raises, NotANumber, Hangs, Leaves, OutOfMemory, Prints, Drift]
+    return [Crash, Raises, NotANumber, Sometimes, Hangs, Leaves, OutOfMemory, Prints, Drift]

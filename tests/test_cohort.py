@@ -1,0 +1,109 @@
+"""Seeds that train together end as they do alone, fail alone where they can, and resume together."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ganbench.errors import ConfigError
+from ganbench.grid import Grid
+from ganbench.records import Record
+from ganbench.registry import Registry
+from ganbench.runner import Options, execute
+
+MEASURES = ["sw2", "sw2_ema", "sw2_floor"]
+
+
+@pytest.fixture
+def fused(small: dict[str, Any]) -> dict[str, Any]:
+    small["run"] |= {"engine": "fused", "precision": "float64", "seeds": 3}
+    return small
+
+
+def measured(grid: dict[str, Any], folder: Path):
+    frame = execute(Grid.load(grid), folder, Options(device="cpu")).results.records
+    assert set(frame["status"]) == {"done"}, frame[["regularizer", "seed", "status", "reason"]]
+    return frame.set_index(["regularizer", "update", "seed"]).sort_index()
+
+
+def test_a_fused_run_measures_what_a_serial_run_measures(fused, tmp_path):
+    fused["grid"]["regularizer"] = ["none", "r1", ["spectral-norm", {"use": "gradient-penalty", "every": 3}]]
+    together = measured(fused, tmp_path / "fused")
+    fused["run"]["engine"] = "serial"
+    alone = measured(fused, tmp_path / "serial")
+    assert (together[MEASURES] - alone[MEASURES]).abs().max().max() < 1e-9
+    assert set(together["engine"]) == {"fused"}
+    assert set(together["id"]).isdisjoint(alone["id"]), "the engine is part of a cell's identity"
+
+
+def test_the_serial_step_of_a_fused_cell_is_timed_apart(fused, tmp_path):
+    frame = measured(fused, tmp_path)
+    assert (frame["step_ms"] > 0).all()
+    assert (frame["fused_step_ms"] > 0).all()
+    assert frame.groupby("regularizer")["step_ms"].nunique().eq(1).all(), "one measurement for the seeds of a cell"
+
+
+def test_a_rule_that_does_not_stack_trains_serially_beside_those_that_do(fused, tmp_path):
+    fused["run"]["seeds"] = 1
+    fused["grid"]["update"] = ["alternating", "consensus"]
+    frame = measured(fused, tmp_path)
+    assert frame.groupby("update")["engine"].first().to_dict() == {"alternating": "fused", "consensus": "serial"}
+
+
+def test_a_seed_that_diverges_leaves_the_others_in_training(fused, tmp_path, plugins):
+    fused["run"] |= {"plugins": [str(plugins / "trouble.py")]}
+    fused["grid"]["regularizer"] = "diverges-with-some-latents"
+    outcome = execute(Grid.load(fused), tmp_path, Options(device="cpu"))
+    assert outcome.exit_code == 3
+    found = outcome.results.records.set_index("seed")["status"].to_dict()
+    assert set(found.values()) == {"done", "diverged"}, found
+
+
+@pytest.mark.parametrize(("trouble", "status"), [("crash", "crashed"), ("raises", "error"), ("hangs", "timeout")])
+def test_what_breaks_a_step_is_a_row_for_every_seed(fused, tmp_path, plugins, trouble, status):
+    fused["run"] |= {"plugins": [str(plugins / "trouble.py")], "timeout": "2s"}
+    fused["grid"]["regularizer"] = trouble
+    outcome = execute(Grid.load(fused), tmp_path, Options(device="cpu"))
+    assert outcome.exit_code == 3
+    assert outcome.results.records["status"].tolist() == [status] * 3
+
+
+def test_a_cohort_resumes_from_checkpoints_to_the_same_numbers(fused, tmp_path):
+    fused["run"] |= {"checkpoint_every": 5, "evaluations": 1}
+    whole = measured(fused, tmp_path / "whole")
+    fused["run"]["name"] = "parts"
+    execute(Grid.load(fused), tmp_path, Options(device="cpu"))
+    folder = tmp_path / "parts"
+    for trial in folder.glob("trials/*/seed-*"):  # as an interrupt in step 20 leaves them
+        record = json.loads((trial / "result.json").read_text())
+        (trial / "result.json").write_text(json.dumps(record | {"status": "interrupted"}))
+    again = measured(fused, tmp_path)
+    assert (again[MEASURES] - whole[MEASURES]).abs().max().max() == 0
+    assert set(again["resumed"]) == {1}
+
+
+def test_compiling_needs_the_fused_engine(small):
+    small["run"]["compile"] = True
+    with pytest.raises(ConfigError, match="only the fused engine is compiled"):
+        Grid.load(small)
+
+
+def test_the_engine_that_a_cell_gets_is_in_its_specification(fused):
+    fused["run"]["compile"] = True
+    fused["grid"] |= {"update": ["alternating", "unrolled"], "regularizer": "none"}
+    engines = {c.cell.update.name: c.cell.engine for c in Grid.load(fused).combinations(Registry.load())}
+    assert engines == {"alternating": "fused+compiled", "unrolled": "serial"}
+
+
+@pytest.mark.slow
+def test_a_compiled_run_measures_what_a_serial_run_measures(fused, tmp_path):
+    fused["run"]["compile"] = True
+    fused["grid"]["regularizer"] = {"use": "r1", "every": 2}
+    together = measured(fused, tmp_path / "compiled")
+    fused["run"] |= {"engine": "serial", "compile": False}
+    alone = measured(fused, tmp_path / "serial")
+    assert (together[MEASURES] - alone[MEASURES]).abs().max().max() < 1e-9
+    assert Record.read(next((tmp_path / "compiled").glob("*/trials/*/seed-0"))).facts["engine"] == "fused+compiled"  # type: ignore[union-attr] # it is done
