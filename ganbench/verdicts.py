@@ -216,6 +216,8 @@ def _factor(
     if not rivals:
         return Factor(dataset, name, (), "no two cells differ in it alone under one protocol")
     measures = directed([r for trials in group for r in trials])
+    if not measures:
+        return Factor(dataset, name, (), "no measure of it has a better way")
     effects: list[Effect] = []
     for measure, better in measures.items():
         made = []

@@ -8,6 +8,8 @@ from ganbench import verdicts
 from ganbench.report.text import DASH, esc, ratio
 from ganbench.results import Results
 
+SHOWN = 12
+"""Sentences of a factor that stand open; the others are one click away."""
 INTRODUCTION = (
     "<p>Each level of a factor against a baseline, between cells that differ in nothing else. The changes are averaged "
     "over those cells within a seed first, so intervals (95 %, Student t) are over seeds, never over cells. "
@@ -36,7 +38,11 @@ def effects(results: Results, baseline: str) -> str:
                 for e in factor.effects
                 if e.measure == first
             ]
-            parts.append(f'<h4>{esc(factor.name)}</h4><ul class="verdicts">{"".join(told)}</ul>{_table(factor)}')
+            parts.append(f'<h4>{esc(factor.name)}</h4><ul class="verdicts">{"".join(told[:SHOWN])}</ul>')
+            if len(told) > SHOWN:
+                more = f'<ul class="verdicts">{"".join(told[SHOWN:])}</ul>'
+                parts.append(f"<details><summary>{len(told) - SHOWN} more of them</summary>{more}</details>")
+            parts.append(_table(factor))
         parts += silent
     return "".join(parts)
 

@@ -25,8 +25,8 @@ def frontiers(results: Results, tables: Sequence[Table]) -> str:
         return ""
     return (
         "<p>Each dot is a cell: its means over seeds. Filled and numbered: the pareto front of the means, where no "
-        "other cell is both faster and better, with 95 % intervals as thin lines (cut at the frame). Cells of different "
-        f'protocols are not drawn together.</p><div class="charts">{"".join(figures)}</div>'
+        "other cell is both faster and better, with 95 % intervals as thin lines (cut at the frame). Cells of "
+        f'different protocols are not drawn together.</p><div class="charts">{"".join(figures)}</div>'
     )
 
 

@@ -67,7 +67,8 @@ def _one(path: Path, limit: int) -> Embedded | str:
         share = min(1.0, side / max(width, height))
         small = whole.resize((max(1, round(width * share)), max(1, round(height * share))), Image.Resampling.BOX)
         out = io.BytesIO()
-        small.quantize(COLORS).save(out, format="PNG", optimize=True)
+        # the octree is many times faster than the median cut, and its files are smaller
+        small.quantize(COLORS, method=Image.Quantize.FASTOCTREE).save(out, format="PNG", optimize=True)
         if _length(out.getvalue()) <= limit:
             return Embedded(_uri(out.getvalue()), *small.size)
     return "no room in the page"
