@@ -135,6 +135,9 @@ def build_parser() -> tuple[argparse.ArgumentParser, Any]:  # noqa: PLR0915 # on
     table.add_argument("--by", default="", metavar="ROLE,...", help="one row for each choice of these roles")
     table.add_argument("--measure", action="append", default=[], metavar="NAME,...", help="only these measures")
     table.add_argument("--baseline", default="none", metavar="LABEL", help="the regularizer to compare with")
+    table.add_argument("--pivot", metavar="ROLE", help="the levels of this role as columns, a table for each measure")
+    table.add_argument("--diff", action="store_true", help="differences from the baseline, in units and in percent")
+    table.add_argument("--pareto", metavar="NAME", help="mark rows that none beats in both this measure and step time")
     table.add_argument("--format", default="rich", metavar="STYLE", help="rich, md, latex, csv or json")
 
     compare = command("compare", _compare, "say what a factor does within a run, or what differs between two")
@@ -289,7 +292,17 @@ def _table(args: argparse.Namespace) -> int:
     results = load(args.run, args.results)
     measures = [m for given in args.measure for m in given.split(",") if m]
     by = [r for r in args.by.split(",") if r]
-    _print_tables(results, args, args.format, by=by, measures=measures, baseline=args.baseline)
+    _print_tables(
+        results,
+        args,
+        args.format,
+        by=by,
+        measures=measures,
+        baseline=args.baseline,
+        pivot=args.pivot,
+        diff=args.diff,
+        pareto=args.pareto,
+    )
     return 0
 
 

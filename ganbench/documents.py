@@ -12,7 +12,7 @@ from ganbench.text import printable
 
 
 def _documents(
-    table: Table, columns: Sequence[Column], escape: Callable[[str], str], number: Callable[[Number, bool], str]
+    table: Table, columns: Sequence[Column], escape: Callable[[str], str], number: Callable[[Number, str], str]
 ) -> Iterable[list[str]]:
     """The rows of a Markdown or LaTeX table, the floor last."""
     shown = {c.name: column_numbers(table, c) for c in columns}
@@ -27,14 +27,15 @@ def _documents(
         if column.kind == "ratio" and isinstance(entry, Estimate):
             return escape(ratio_text(entry, short=False).strip())
         if column.kind == "time" and value:
-            return escape("~" * row.shared) + number(Number(value.mean, ""), False)
-        return number(value, column.name in row.best) if value else escape(printable(entry_text(entry)))
+            return escape("~" * row.shared) + number(Number(value.mean, ""), "")
+        mark = "best" if column.name in row.best else "tied" * (column.name in row.tied)
+        return number(value, mark) if value else escape(printable(entry_text(entry)))
 
     for i, row in enumerate(table.rows):
         yield [cell(row, i, column) for column in columns]
     if any(c.floor is not None for c in columns):
         floors = [shown[c.name][-1] for c in columns]
-        yield [escape(REAL), *(number(f, False) if f else "" for f in floors[1:])]
+        yield [escape(REAL), *(number(f, "") if f else "" for f in floors[1:])]
 
 
 def _about(table: Table) -> list[str]:
@@ -66,15 +67,16 @@ def markdown(tables: Sequence[Table]) -> str:
             block.append(f"| {' | '.join(_md(header_of(c)) for c in columns)} |")
             rule = ["---" if c.kind in ("role", "fact") else "---:" for c in columns]
             block.append(f"| {' | '.join(rule)} |")
-            rows = _documents(table, columns, _md, lambda n, best: (f"**{n.mean}**" if best else n.mean) + _spaced(n))
+            rows = _documents(table, columns, _md, _md_number)
             block += [f"| {' | '.join(cells)} |" for cells in rows]
             block.append("")
         blocks.append("\n".join([*block, *(f"- {_md(line)}" for line in _about(table))]))
     return "\n\n".join(blocks) + "\n"
 
 
-def _spaced(number: Number) -> str:
-    return f" {number.half}" if number.half else ""
+def _md_number(number: Number, mark: str) -> str:
+    marks = {"best": f"**{number.mean}**", "tied": f"<ins>{number.mean}</ins>"}  # which GitHub underlines
+    return marks.get(mark, number.mean) + (f" {number.half}" if number.half else "")
 
 
 _TEX = {
@@ -96,6 +98,7 @@ _TEX = {
     "]": "{]}",
     "↓": r"$\downarrow$",
     "↑": r"$\uparrow$",
+    "Δ": r"$\Delta$",
     "×": r"$\times$",  # noqa: RUF001 # the sign itself
     "±": r"$\pm$",
     "·": r"$\cdot$",
@@ -132,7 +135,8 @@ def latex(tables: Sequence[Table]) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def _tex_number(number: Number, best: bool) -> str:  # noqa: FBT001 # a callback
-    mean = rf"\mathbf{{{number.mean}}}" if best else number.mean
+def _tex_number(number: Number, mark: str) -> str:
+    commands = {"best": r"\mathbf", "tied": r"\underline"}
+    mean = f"{commands[mark]}{{{number.mean}}}" if mark else number.mean
     half = number.half.replace("±", r" \pm ")
     return f"${mean}{half}$"

@@ -41,7 +41,16 @@ def footers_of(
         said.append(text + ".")
     if any(row.best for row in rows):
         one = " and of one protocol" if any(c.name in PROTOCOL for c in columns) else ""
-        said.append(f"* (or bold): the best mean among rows without a failure{one}.")
+        text = f"* (or bold): the best mean among rows without a failure{one}"
+        if any(row.tied for row in rows):
+            text += "; ~ (or underlined): its paired difference from the best is within noise (t test, p > 0.05)"
+        said.append(f"{text}.")
+    if any(c.kind == "change" for c in columns):
+        role, label = asked.baseline
+        of = f"Δ: difference from the same cell with {role} {label}, paired by seed, with its 95 % interval"
+        said.append(f"{of}; in % of the geometric mean where all values are positive.")
+    if asked.pareto:
+        said.append(f"Front: no other row is as good in {asked.pareto} and as fast, or better, by their means.")
     if any(c.floor is not None for c in known):
         said.append("Real vs real: the measure of real samples against other real samples, at the same counts.")
     if any(c.name.endswith("_ema") for c in known):

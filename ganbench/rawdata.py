@@ -30,7 +30,11 @@ def _data(table: Table, row: Row) -> dict[str, Any]:
             mean = None if math.isnan(estimate.mean) else estimate.mean
             data |= {name: mean, f"{name}_low": estimate.low, f"{name}_high": estimate.high, f"{name}_n": estimate.n}
             if column.kind == "measure":
-                data |= {f"{name}_floor": column.floor, f"{name}_best": name in row.best}
+                data |= {
+                    f"{name}_floor": column.floor,
+                    f"{name}_best": name in row.best,
+                    f"{name}_tied": name in row.tied,
+                }
         else:
             data[name] = entry
     return data | {"shared_timing": row.shared, "note": row.note}

@@ -179,11 +179,22 @@ class Results:
         baseline: str = "none",
         pivot: str | None = None,
         columns: Mapping[str, pd.Series[Any]] | None = None,
+        diff: bool = False,
+        pareto: str | None = None,
     ) -> list[Table]:
         """One table for each data set; see :func:`ganbench.tabulate.tables`."""
         from ganbench.tabulate import tables
 
-        return tables(self, by=by, measures=measures, baseline=baseline, pivot=pivot, columns=columns)
+        return tables(
+            self,
+            by=by,
+            measures=measures,
+            baseline=baseline,
+            pivot=pivot,
+            columns=columns,
+            diff=diff,
+            pareto=pareto,
+        )
 
     def compare(
         self,

@@ -105,12 +105,14 @@ class Row:
         best: the columns in which this row has the best mean.
         note: what failed, and why.
         shared: its step times were measured beside other work, or before the clock was warm.
+        tied: the columns in which its difference from the best row is within noise.
     """
 
     entries: Mapping[str, Entry]
     best: frozenset[str] = frozenset()
     note: str = ""
     shared: bool = False
+    tied: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ganbench import stats
+from ganbench.differences import differences_of, ratios_of
 from ganbench.errors import ResultsError, nearest
 from ganbench.footers import footers_of
-from ganbench.marks import with_marks
+from ganbench.marks import FRONT, with_front, with_marks
 from ganbench.pivot import pivoted
 from ganbench.records import ROLES
 from ganbench.stats import Estimate
 from ganbench.table import (
     AVERAGED,
-    CLOCK,
     OK,
     PLACE,
     PROTOCOL,
@@ -29,7 +29,7 @@ from ganbench.table import (
     Table,
     Tally,
 )
-from ganbench.trials import Asked, Group, Trial, block_of, given, is_number, is_unsure, joined, levels_of
+from ganbench.trials import Asked, Group, Trial, block_of, by_seed, given, is_number, is_unsure, joined, levels_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,6 +45,8 @@ def tables(
     baseline: str = "none",
     pivot: str | None = None,
     columns: Mapping[str, pd.Series[Any]] | None = None,
+    diff: bool = False,
+    pareto: str | None = None,
 ) -> list[Table]:
     """One table for each data set of a run; see :func:`build`."""
     built = build(
@@ -55,6 +57,8 @@ def tables(
         baseline=baseline,
         pivot=pivot,
         columns=columns,
+        diff=diff,
+        pareto=pareto,
         run=results.name,
     )
     if not built:
@@ -74,6 +78,8 @@ def build(
     baseline: str = "none",
     pivot: str | None = None,
     columns: Mapping[str, pd.Series[Any]] | None = None,
+    diff: bool = False,
+    pareto: str | None = None,
     run: str = "",
 ) -> list[Table]:
     """Tables of ``records``, one for each data set.
@@ -90,6 +96,8 @@ def build(
         baseline: what step times are divided by: a regularizer's label, or ``ROLE=LABEL``.
         pivot: a role whose levels become the columns: one table for each data set and measure.
         columns: more columns, each with the index of ``records``.
+        diff: whether each measure has its difference from the baseline beside it, in units and in percent.
+        pareto: a measure; rows that no other beats in both it and step time are marked.
         run: name of the run, for the titles.
 
     Raises:
@@ -108,7 +116,10 @@ def build(
     if pivot:
         varying = [r for r in ROLES if r not in ("dataset", pivot) and len(levels_of(rows, r)) > 1]
         by = (*(r for r in (by or varying) if r != pivot), pivot)
-    asked = Asked(tuple(by), chosen, base, tuple(extra), run)
+    if pareto and not any(c.name == pareto and c.better for c in chosen):
+        known = [c.name for c in chosen if c.better]
+        raise ResultsError(f"no measure {pareto!r} with a better way", place="--pareto", hint=nearest(pareto, known))
+    asked = Asked(tuple(by), chosen, base, tuple(extra), run, diff=diff, pareto=pareto)
     built = []
     for part in _parts(rows, asked):
         table = _table(part, asked)
@@ -171,7 +182,7 @@ def _parts(rows: Sequence[Trial], asked: Asked) -> list[list[Trial]]:
     return list(parts.values())
 
 
-def _table(part: Sequence[Trial], asked: Asked) -> Table:
+def _table(part: Sequence[Trial], asked: Asked) -> Table:  # noqa: PLR0915 # one table, from top to bottom
     live = [row for row in part if row["status"] != "skipped"]
     varying = [role for role in ROLES if len(levels_of(live, role)) > 1]
     roles = list(asked.by) or varying or ["regularizer"]
@@ -192,10 +203,21 @@ def _table(part: Sequence[Trial], asked: Asked) -> Table:
     columns += [Column(fact, fact, "fact", keep=900) for fact in differing]
     if not asked.by and len({tuple(g.key[:-1]) for g in groups}) < len(groups):
         columns.append(Column("id", "cell id", "role", keep=950))
-    columns += [*shown, *more]
     role, label = asked.baseline
+    changes = {
+        c.name: differences_of(groups, live, role, label, averaged, pairs, c)
+        for c in shown
+        if asked.diff and role not in averaged and c.keep > AVERAGED
+    }
+    for c in shown:
+        columns.append(c)
+        if any(changes.get(c.name, ())):
+            columns.append(Column(f"{c.name}_diff", f"Δ {c.header}", "change", unit=c.unit, keep=c.keep - 20))
+            if any(e and e.percent for e in changes[c.name]):
+                columns.append(Column(f"{c.name}_percent", f"Δ {c.header} %", "percent", keep=c.keep - 40))
+    columns += more
     timed = any(is_number(t.get(STEP)) for t in live if t["status"] == "done")
-    ratios = _ratios(groups, live, role, label, averaged, pairs) if timed and role not in averaged else {}
+    ratios = ratios_of(groups, live, role, label, averaged, pairs) if timed and role not in averaged else {}
     if timed:
         columns.append(Column(STEP, "step ms", "time", "lower", "ms", 500))
     if any(ratios.values()):
@@ -211,15 +233,22 @@ def _table(part: Sequence[Trial], asked: Asked) -> Table:
             elif column.kind == "fact":
                 values[column.name] = joined(group.trials, column.name) or "unknown"
             elif column.kind == "measure":
-                values[column.name] = stats.mean(_by_seed(group, column.name, averaged, pairs).values())
+                values[column.name] = stats.mean(by_seed(group, column.name, averaged, pairs).values())
             elif column.kind == "extra":
                 values[column.name] = _extra(group, column.name, averaged, pairs)
-        values[STEP] = stats.mean(stats.once(_by_seed(group, STEP, averaged, pairs, log=True)).values())
+        for name, found in changes.items():
+            change = found[i]
+            if change is not None:
+                values |= {f"{name}_diff": change.difference, f"{name}_percent": change.percent}
+        values[STEP] = stats.mean(stats.once(by_seed(group, STEP, averaged, pairs, log=True)).values())
         values[RATIO] = ratios.get(i)
         values[OK] = tally = _tally(group)
-        present = {c.name: values[c.name] for c in columns}
+        present = {c.name: values.get(c.name) for c in columns}
         rows.append(Row(present, note=_note(group, tally), shared=any(is_unsure(t) for t in group.done)))
-    marked = with_marks(rows, columns, groups)
+    marked = with_marks(rows, columns, groups, averaged, pairs)
+    if asked.pareto and timed and asked.pareto in {c.name for c in shown}:
+        columns.insert(-1, Column(FRONT, "front", "extra", keep=450))
+        marked = with_front(marked, next(c for c in shown if c.name == asked.pareto), groups)
     footers = footers_of(live, groups, marked, columns, asked, averaged, pairs)
     dataset = ", ".join(map(str, levels_of(part, "dataset"))) if "dataset" not in roles else ""
     return Table(
@@ -267,25 +296,6 @@ def common(groups: Sequence[Group], averaged: Sequence[str]) -> set[tuple[Any, .
     return common or None
 
 
-def _by_seed(
-    group: Group,
-    name: str,
-    averaged: Sequence[str],
-    pairs: set[tuple[Any, ...]] | None,
-    *,
-    log: bool = False,
-) -> dict[int, float]:
-    """For each seed the mean (geometric if ``log``) over the blocks of the row that count."""
-    seeds: dict[int, list[float]] = {}
-    for trial in group.done:
-        value = trial.get(name)
-        if is_number(value) and (pairs is None or (block_of(trial, averaged), trial["seed"]) in pairs):
-            seeds.setdefault(trial["seed"], []).append(float(value))  # type: ignore[arg-type] # a number: just checked
-    centre: Callable[[list[float]], Estimate | None] = stats.geometric_mean if log else stats.mean
-    means = {seed: centre(values) for seed, values in seeds.items()}
-    return {seed: m.mean for seed, m in means.items() if m is not None}
-
-
 def _extra(
     group: Group, name: str, averaged: Sequence[str], pairs: set[tuple[Any, ...]] | None
 ) -> Estimate | str | None:
@@ -293,51 +303,7 @@ def _extra(
     values = levels_of(group.trials, name)
     if any(isinstance(v, str | bool) for v in values):
         return ", ".join(map(str, values))
-    return stats.mean(_by_seed(group, name, averaged, pairs).values())
-
-
-def _ratios(
-    groups: Sequence[Group],
-    live: Sequence[Trial],
-    role: str,
-    label: str,
-    averaged: Sequence[str],
-    pairs: set[tuple[Any, ...]] | None,
-) -> dict[int, Estimate | None]:
-    """For each row its step times over those of the baseline: the same other roles, seed, protocol and machine."""
-    others = [r for r in ROLES if r != role]
-
-    def like(trial: Trial) -> tuple[Any, ...]:
-        return tuple(str(trial.get(name)) for name in (*others, *CLOCK))
-
-    base: dict[tuple[Any, ...], dict[int, float]] = {}
-    for trial in live:
-        if trial[role] == label and trial["status"] == "done" and is_number(trial.get(STEP)):
-            base.setdefault(like(trial), {})[trial["seed"]] = trial[STEP]
-    ratios: dict[int, Estimate | None] = {}
-    for i, group in enumerate(groups):
-        above: dict[int, list[float]] = {}
-        below: dict[int, list[float]] = {}
-        unpaired: dict[int, float] = {}
-        for trial in group.done:
-            times = base.get(like(trial), {})
-            if not is_number(trial.get(STEP)) or not times:
-                continue
-            if pairs is not None and (block_of(trial, averaged), trial["seed"]) not in pairs:
-                continue
-            unpaired |= times
-            above.setdefault(trial["seed"], []).append(trial[STEP])
-            if trial["seed"] in times:
-                below.setdefault(trial["seed"], []).append(times[trial["seed"]])
-        # a seed counts if each of its blocks has its baseline
-        paired = {seed: values for seed, values in below.items() if len(values) == len(above[seed])}
-        ratios[i] = stats.ratio(_centres(above), _centres(paired) or ({} if averaged else unpaired))
-    return ratios
-
-
-def _centres(values: Mapping[int, list[float]]) -> dict[int, float]:
-    means = {seed: stats.geometric_mean(xs) for seed, xs in values.items()}
-    return {seed: m.mean for seed, m in means.items() if m is not None}
+    return stats.mean(by_seed(group, name, averaged, pairs).values())
 
 
 def _tally(group: Group) -> Tally:

@@ -236,15 +236,15 @@ def _stack(table: Table, column: Column, *, short: bool) -> _Stack:
             cells = [f"{m}{n.mean}" if n else NOTHING for m, n in zip(marks, shown, strict=True)]
         else:
             wide = max((width_of(n.half) for n in shown if n), default=0)
-            starred = any(column.name in row.best for row in table.rows)
-            marks = ["*" if column.name in row.best else "" for row in table.rows] + [""]
+            starred = any(column.name in row.best | row.tied for row in table.rows)
+            marks = ["*" if column.name in row.best else "~" * (column.name in row.tied) for row in table.rows] + [""]
             cells = [
                 f"{n.mean}{n.half}{m}".ljust(len(n.mean) + max(0, wide + starred - n.extra)) if n else NOTHING
                 for n, m in zip(shown, marks, strict=True)
             ]
         cells[-1] = cells[-1] if column.floor is not None else ""
     content = max(map(width_of, cells), default=0)
-    whole = header_of(column).replace(" ↑", "\xa0↑").replace(" ↓", "\xa0↓")  # an arrow stays with its word
+    whole = re.sub(r" (?=[↑↓])|(?<=Δ) ", "\xa0", header_of(column))  # a sign stays with its word
     head = wrap(whole, max(content, min(longest_word([whole]), 14)))
     return _Stack(
         column, tuple(line.replace("\xa0", " ") for line in head), tuple(cells), max(content, *map(width_of, head))
@@ -261,9 +261,15 @@ def _styled(stack: _Stack, row: Row | None, i: int, *, lost: bool) -> list[tuple
         return [(text, "red" if lost else "yellow" if entry.failures else "green")]
     if entry is None:
         return [(text, "dim")]
-    style = "bold green" if stack.column.name in row.best else ""
+    style = "bold green" if stack.column.name in row.best else "underline" if stack.column.name in row.tied else ""
     at = re.search("[±[]", text)
     if not isinstance(entry, Estimate) or at is None:
         return [(text, style)]
     tail = text[at.start() :]
-    return [(text[: at.start()], style), (tail.rstrip("* "), "dim"), (tail[len(tail.rstrip("* ")) :], style)]
+    blank = len(text) - len(text.lstrip(" "))
+    return [
+        (text[:blank], ""),
+        (text[blank : at.start()], style),
+        (tail.rstrip("*~ "), "dim"),
+        (tail[len(tail.rstrip("*~ ")) :], style.replace("underline", "")),
+    ]

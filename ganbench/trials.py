@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from ganbench import stats
+from ganbench.stats import Estimate
 from ganbench.table import STEP, Column
 
 Trial: TypeAlias = Mapping[str, Any]
@@ -59,10 +61,31 @@ class Group:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a table was asked for: roles, measures, the baseline's role and label, more columns, the run's name."""
+    """What a table was asked for: roles, measures, the baseline's role and label, more columns, and so on."""
 
     by: tuple[str, ...]
     measures: tuple[Column, ...]
     baseline: tuple[str, str]
     extra: tuple[str, ...]
     run: str
+    diff: bool = False
+    pareto: str | None = None
+
+
+def by_seed(
+    group: Group,
+    name: str,
+    averaged: Sequence[str],
+    pairs: set[tuple[Any, ...]] | None,
+    *,
+    log: bool = False,
+) -> dict[int, float]:
+    """For each seed the mean (geometric if ``log``) over the blocks of the row that count."""
+    seeds: dict[int, list[float]] = {}
+    for trial in group.done:
+        value = trial.get(name)
+        if is_number(value) and (pairs is None or (block_of(trial, averaged), trial["seed"]) in pairs):
+            seeds.setdefault(trial["seed"], []).append(float(value))  # type: ignore[arg-type] # a number: just checked
+    centre: Callable[[list[float]], Estimate | None] = stats.geometric_mean if log else stats.mean
+    means = {seed: centre(values) for seed, values in seeds.items()}
+    return {seed: m.mean for seed, m in means.items() if m is not None}

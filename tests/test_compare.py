@@ -217,3 +217,14 @@ def test_plot_draws_a_line_for_each_cell(tmp_path):
     assert [line.get_label() for line in ax.get_lines()] == ["hinge", "minimax"]
     with pytest.raises(ResultsError, match="no curve of 'df'"):
         Results(a).plot("df")
+
+
+def test_the_table_command_pivots_and_shows_differences_and_the_front(tmp_path, capsys):
+    a, _ = map(str, two_runs(tmp_path))
+    assert main(["table", a, "--pivot", "loss", "--measure", "fd"]) == 0
+    assert "fd (lower is better), by loss" in capsys.readouterr().out
+    assert main(["table", a, "--diff", "--baseline", "loss=hinge", "--pareto", "fd"]) == 0
+    out = capsys.readouterr().out
+    assert "Δ fd" in out
+    assert "Front: no other row" in out
+    assert main(["table", a, "--pivot", "los"]) == 2

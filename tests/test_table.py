@@ -1,4 +1,5 @@
 import math
+import re
 
 import numpy as np
 import pandas as pd
@@ -7,6 +8,7 @@ import scipy.stats
 
 from ganbench.errors import ResultsError
 from ganbench.records import Record, Value
+from ganbench.render import render
 from ganbench.results import frame
 from ganbench.stats import Estimate
 from ganbench.table import OK, RATIO, STEP, Tally
@@ -109,6 +111,58 @@ def test_the_best_mean_is_marked_among_rows_without_a_failure_only():
     assert [("fd" in row.best) for row in higher.rows] == [False, True, False]
     neither = one(records, measures={"fd": (None, "")})
     assert not any(row.best for row in neither.rows)
+
+
+def test_rows_within_noise_of_the_best_are_marked_as_tied():
+    values = {"a": [5.0, 6.0, 7.0], "b": [5.1, 5.9, 7.1], "c": [8.0, 9.1, 10.0], "d": [5.2, 6.1, 7.3]}
+    records = [trial(s, v, regularizer=r) for r, vs in values.items() for s, v in enumerate(vs)]
+    records.append(trial(3, status="diverged", regularizer="d"))
+    table = one(records)
+    assert [("fd" in row.best, "fd" in row.tied) for row in table.rows] == [
+        (True, False),
+        (False, True),
+        (False, False),
+        (False, False),
+    ]
+    text = render(table, width=120, color=False)
+    assert "~ (or underlined)" in text
+    assert re.search(r"b .*6.0±2.5~", text)
+    assert "<ins>6.0</ins>" in render(table, "md")
+    assert r"$\underline{6.0} \pm" in render(table, "latex")
+    alone = one([trial(0, v, regularizer=r) for r, v in (("a", 1.0), ("b", 1.1))])
+    assert not any(row.tied for row in alone.rows)
+
+
+def test_the_front_has_the_rows_that_no_other_beats_in_both():
+    cells = {"a": (1.0, 9.0), "b": (2.0, 5.0), "c": (3.0, 5.0), "d": (4.0, 1.0)}
+    table = one([trial(0, fd, regularizer=r, step_ms=t) for r, (fd, t) in cells.items()], pareto="fd")
+    assert [row.entries["front"] for row in table.rows] == ["yes", "yes", "", "yes"]
+    assert any(f.startswith("Front: no other row") for f in table.footers)
+    assert "front" in render(table, "md")
+    with pytest.raises(ResultsError, match="no measure 'df' with a better way"):
+        one([trial(0, 1.0)], pareto="df")
+
+
+def test_differences_from_the_baseline_are_paired_and_stand_beside_the_measure():
+    records = [
+        trial(s, 10.0 * (s + 1) * (1.5 if r == "r1" else 1) + (s == 2 and r == "r1"), regularizer=r, loss=m)
+        for m in ("x", "y")
+        for r in ("none", "r1")
+        for s in range(3)
+    ]
+    for table in (one(records, diff=True), one(records, diff=True, by=["regularizer"])):
+        names = [c.name for c in table.columns]
+        assert names[names.index("fd") :][:3] == ["fd", "fd_diff", "fd_percent"]
+        none, r1 = table.rows[:2]
+        assert none.entries["fd_diff"] is None
+        low, high = scipy.stats.t.interval(0.95, 2, loc=31 / 3, scale=scipy.stats.sem([5, 10, 16]))
+        difference = r1.entries["fd_diff"]
+        assert (difference.mean, difference.low, difference.high) == pytest.approx((31 / 3, low, high))
+        assert r1.entries["fd_percent"].mean == pytest.approx(100 * (np.cbrt(1.5 * 1.5 * 46 / 30) - 1))
+        assert "Δ fd" in render(table, width=120, color=False)
+        assert "fd_percent_low" in render(table, "csv")
+    pivoted = tabulate(records, diff=True, pivot="loss", show=["fd"])
+    assert [t.title.split(":")[1].split(",")[0].split(" (")[0].strip() for t in pivoted[:2]] == ["fd", "Δ fd"]
 
 
 def test_rows_that_all_tie_have_no_best():

@@ -1,0 +1,100 @@
+"""What a row is against the baseline: step-time ratios, and differences of measures, both paired by seed."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ganbench import stats
+from ganbench.effects import Effect, Scale, effect
+from ganbench.records import ROLES
+from ganbench.stats import Estimate
+from ganbench.table import CLOCK, PROTOCOL, STEP, Column
+from ganbench.trials import Group, Trial, block_of, is_number
+
+
+def ratios_of(
+    groups: Sequence[Group],
+    live: Sequence[Trial],
+    role: str,
+    label: str,
+    averaged: Sequence[str],
+    pairs: set[tuple[Any, ...]] | None,
+) -> dict[int, Estimate | None]:
+    """For each row its step times over those of the baseline: the same other roles, seed, protocol and machine."""
+    others = [r for r in ROLES if r != role]
+
+    def like(trial: Trial) -> tuple[Any, ...]:
+        return tuple(str(trial.get(name)) for name in (*others, *CLOCK))
+
+    base: dict[tuple[Any, ...], dict[int, float]] = {}
+    for trial in live:
+        if trial[role] == label and trial["status"] == "done" and is_number(trial.get(STEP)):
+            base.setdefault(like(trial), {})[trial["seed"]] = trial[STEP]
+    ratios: dict[int, Estimate | None] = {}
+    for i, group in enumerate(groups):
+        above: dict[int, list[float]] = {}
+        below: dict[int, list[float]] = {}
+        unpaired: dict[int, float] = {}
+        for trial in group.done:
+            times = base.get(like(trial), {})
+            if not is_number(trial.get(STEP)) or not times:
+                continue
+            if pairs is not None and (block_of(trial, averaged), trial["seed"]) not in pairs:
+                continue
+            unpaired |= times
+            above.setdefault(trial["seed"], []).append(trial[STEP])
+            if trial["seed"] in times:
+                below.setdefault(trial["seed"], []).append(times[trial["seed"]])
+        # a seed counts if each of its blocks has its baseline
+        paired = {seed: values for seed, values in below.items() if len(values) == len(above[seed])}
+        ratios[i] = stats.ratio(_centres(above), _centres(paired) or ({} if averaged else unpaired))
+    return ratios
+
+
+def _centres(values: Mapping[int, list[float]]) -> dict[int, float]:
+    means = {seed: stats.geometric_mean(xs) for seed, xs in values.items()}
+    return {seed: m.mean for seed, m in means.items() if m is not None}
+
+
+def scale_of(values: Sequence[float], column: Column) -> Scale:
+    """Ratios for a measure that is better when lower and always positive, else differences."""
+    return "ratio" if column.better == "lower" and min(values, default=0) > 0 else "difference"
+
+
+def differences_of(
+    groups: Sequence[Group],
+    live: Sequence[Trial],
+    role: str,
+    label: str,
+    averaged: Sequence[str],
+    pairs: set[tuple[Any, ...]] | None,
+    column: Column,
+) -> list[Effect | None]:
+    """For each row its difference from the baseline: the same other roles, seed and protocol. None for the baseline."""
+    others = [r for r in ROLES if r != role]
+
+    def like(trial: Trial) -> tuple[Any, ...]:
+        return tuple(str(trial.get(name)) for name in (*others, *PROTOCOL, "seed"))
+
+    done = [t for t in live if t["status"] == "done" and is_number(t.get(column.name))]
+    base = {like(t): float(t[column.name]) for t in done if t[role] == label}
+    scale = scale_of([float(t[column.name]) for t in done], column)
+    made: list[Effect | None] = []
+    for group in groups:
+        counted = [
+            t
+            for t in group.done
+            if is_number(t.get(column.name)) and (pairs is None or (block_of(t, averaged), t["seed"]) in pairs)
+        ]
+        paired: dict[int, list[tuple[float, float]]] = {}
+        for t in counted:
+            if like(t) in base:
+                paired.setdefault(t["seed"], []).append((float(t[column.name]), base[like(t)]))
+        # a seed counts if each of its blocks has its baseline
+        whole = {s: p for s, p in paired.items() if len(p) == sum(t["seed"] == s for t in counted)}
+        xs, ys = ({s: statistics.fmean(pair[side] for pair in p) for s, p in whole.items()} for side in (0, 1))
+        itself = all(t[role] == label for t in group.trials)
+        made.append(None if itself or not xs else effect(xs, ys, better=column.better, scale=scale))
+    return made
