@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -176,6 +177,25 @@ def test_skipped_cells_are_listed_with_their_reasons(tmp_path) -> None:
     text = page(Results(run))
     assert "no bound" in text
     assert "Skipped" in text
+
+
+def test_advice_names_the_cells_that_it_is_about(run) -> None:
+    raw = json.loads((run / "run.json").read_text())
+    raw["cells"][1]["advice"] = ["r1 with hinge is <doubtful>"]
+    (run / "run.json").write_text(json.dumps(raw))
+    section = page(Results(run)).partition('<section id="advice"')[2].partition("</section>")[0]
+    assert "r1 with hinge is &lt;doubtful&gt;" in section
+    assert "1 cell<" in section
+    assert "hinge · r1" in section
+
+
+def test_times_of_several_machines_have_no_front(run) -> None:
+    assert 'class="front"' in page(Results(run))
+    for path in run.glob("trials/*/seed-0/result.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"fingerprints": {"hardware": "another"}}))
+    text = page(Results(run))
+    assert 'class="front"' not in text
+    assert "2 machines or environments" in text
 
 
 def test_runs_without_results_or_measures_have_a_page(tmp_path) -> None:

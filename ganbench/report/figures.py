@@ -33,7 +33,9 @@ def frontiers(results: Results, tables: Sequence[Table]) -> str:
 def _frontier(results: Results, table: Table) -> list[str]:
     """A chart for each protocol in a table; one dot has nothing to stand against."""
     dataset = table.constants.get("dataset")
-    ordered = verdicts.directed([r for r in results.trials if r.labels.get("dataset") == dataset])
+    trials = [r for r in results.trials if r.labels.get("dataset") == dataset]
+    ordered = verdicts.directed(trials)
+    machines = {verdicts.clock(r)[-2:] for r in trials if r.status == "done"}
     shown = {c.name: c for c in table.columns if c.kind == "measure"}
     chosen = next((shown[name] for name in ordered if name in shown), None)
     if chosen is None or not any(c.kind == "time" for c in table.columns):
@@ -53,7 +55,8 @@ def _frontier(results: Results, table: Table) -> list[str]:
         ]
         if len(drawn) < 2:
             continue
-        whole = [i for i, (row, _, _) in enumerate(drawn) if not row.note]
+        # a cell that failed is no choice, and times of several machines do not compare
+        whole = [i for i, (row, _, _) in enumerate(drawn) if not row.note and len(machines) == 1]
         sign = 1 if chosen.better == "lower" else -1
         front = [whole[i] for i in charts.pareto([(drawn[i][1].mean, sign * drawn[i][2].mean) for i in whole])]
         points = []
@@ -75,6 +78,9 @@ def _frontier(results: Results, table: Table) -> list[str]:
         )
         unsure = any(row.shared for row, _, _ in drawn)
         note = '<p class="soft">Some steps were timed beside other work.</p>' if unsure else ""
+        if len(machines) > 1:
+            told = f"Steps were timed in {len(machines)} machines or environments, which do not compare: no front."
+            note += f'<p class="soft">{told}</p>'
         figures.append(
             f"<figure><figcaption>{esc(title)}</figcaption>{picture}"
             f'<ol class="front-list">{"".join(listed)}</ol>{note}</figure>'

@@ -15,7 +15,7 @@ from ganbench.report.origin import environment, reproduce
 from ganbench.report.samples import samples
 from ganbench.report.tables import tables_and_trials
 from ganbench.report.text import esc
-from ganbench.report.trouble import failures, skipped
+from ganbench.report.trouble import advice, failures, skipped
 from ganbench.results import Results
 from ganbench.table import PROTOCOL
 
@@ -27,6 +27,7 @@ SECTIONS = {
     "samples": "Samples",
     "failures": "Failures",
     "skipped": "Skipped",
+    "advice": "Advice",
     "environment": "Environment",
     "reproduce": "Reproduce",
 }
@@ -67,6 +68,7 @@ def page(results: Results, *, baseline: str = "none") -> str:
         "samples": samples(results),
         "failures": failures(results),
         "skipped": skipped(results),
+        "advice": advice(results),
         "environment": environment(results),
         "reproduce": reproduce(results),
     }

@@ -44,7 +44,10 @@ def _cells(table: Table, index: int) -> str:
     constants = ", ".join(f"{role} {label}" for role, label in table.constants.items() if role != "dataset")
     title = table.title
     body = _data(heads, rows, f"t{index}", title)
-    footers = "".join(f"<li>{esc(text.replace('* (or bold)', 'Bold'))}</li>" for text in table.footers)
+    footers = "".join(
+        f"<li>{esc(text.replace('* (or bold)', 'Bold').replace('~ (or underlined)', 'underlined'))}</li>"
+        for text in table.footers
+    )
     same = f'<p class="soft">The same in all rows: {esc(constants)}.</p>' if constants else ""
     same += "".join(f'<p class="soft">{esc(text)}.</p>' for text in _told(table, following))
     return f'<h3>{esc(title)}</h3>{same}{body}<ul class="notes">{footers}</ul>'
@@ -95,7 +98,7 @@ def _entry(row: Row, name: str, kind: str) -> str:
         share = entry.ok / entry.total if entry.total else 0
         return f'<td class="number" data-v="{share:.4f}">{esc(entry)}{failed}</td>'
     if isinstance(entry, Estimate):
-        best = " best" if name in row.best else ""
+        best = " best" if name in row.best else " tied" * (name in row.tied)
         unsure = "~" if row.shared and kind in ("time", "ratio") else ""
         text = ratio(entry) if kind == "ratio" else _estimate(entry)
         return f'<td class="number{best}" data-v="{entry.mean!r}">{unsure}{text}</td>'
@@ -108,11 +111,11 @@ def _estimate(estimate: Estimate) -> str:
     """``97 <±12>``: the half-width to two significant digits, and the mean to the same place."""
     half = estimate.half
     if half is None or not math.isfinite(half):
-        return plain(estimate.mean)
+        return f'<span class="mean">{plain(estimate.mean)}</span>'
     if half == 0:
-        return f'{plain(estimate.mean)} <span class="spread">± 0</span>'
+        return f'<span class="mean">{plain(estimate.mean)}</span> <span class="spread">± 0</span>'
     places = min(max(1 - math.floor(math.log10(half)), 0), 6)
-    return f'{signed(estimate.mean, places)} <span class="spread">± {half:,.{places}f}</span>'
+    return f'<span class="mean">{signed(estimate.mean, places)}</span> <span class="spread">± {half:,.{places}f}</span>'
 
 
 def _trials(results: Results) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ganbench.facts import plural
-from ganbench.records import ROLES, Record
+from ganbench.records import ROLES, Record, read_json
 from ganbench.report.text import esc
-from ganbench.results import Planned, Results
+from ganbench.results import RUN, Planned, Results
 
 LOGS = 50
 """Failures whose logs are quoted at most, each with its last lines."""
@@ -52,12 +53,28 @@ def _tail(path: Path) -> str:
     return "\n".join(text.rstrip().splitlines()[-LOG_LINES:])
 
 
+def advice(results: Results) -> str:
+    """What components said is doubtful about cells that were trained all the same."""
+    raw = read_json(results.path / RUN) or {}
+    names = {cell.cell: cell for cell in results.plan if cell.skip is None}
+    found: dict[str, list[Planned]] = {}
+    for cell in raw.get("cells", []):
+        for said in cell.get("advice") or ():
+            if cell.get("cell") in names:
+                found.setdefault(str(said), []).append(names[cell["cell"]])
+    return _by_reason(found)
+
+
 def skipped(results: Results) -> str:
     """Skipped cells by the reason that they share."""
     reasons: dict[str, list[Planned]] = {}
     for cell in results.plan:
         if cell.skip is not None:
             reasons.setdefault(cell.skip, []).append(cell)
+    return _by_reason(reasons)
+
+
+def _by_reason(reasons: Mapping[str, Sequence[Planned]]) -> str:
     parts = []
     for reason, cells in reasons.items():
         names = "".join(f"<li>{esc(' · '.join(filter(None, map(cell.labels.get, ROLES))))}</li>" for cell in cells)
