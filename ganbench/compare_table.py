@@ -9,7 +9,7 @@ from ganbench.compare import ALPHA, Comparison
 from ganbench.effects import Effect
 from ganbench.errors import ResultsError, nearest
 from ganbench.stats import Estimate
-from ganbench.table import OK, STEP, Column, Entry, Row, Table, Tally, Test
+from ganbench.table import OK, STEP, Column, Entry, PValue, Row, Table, Tally
 
 ARROWS = {"lower": "↓", "higher": "↑", None: ""}
 
@@ -70,7 +70,7 @@ def _entries(c: Comparison) -> dict[str, Entry]:
         **c.split,
         "effect": e.tested,
         "difference": e.difference if e.scale == "ratio" else None,
-        "p": Test(c.p, c.flip, c.need),
+        "p": PValue(c.p, c.flip, c.need),
         "better_in": f"{c.found.better}/{compared}" if compared else None,
         "improved": e.improved,
         "interaction": c.others,

@@ -12,7 +12,7 @@ from typing import Any
 
 from ganbench.records import ROLES
 from ganbench.stats import Estimate
-from ganbench.table import OK, Row, Table, Tally, Test
+from ganbench.table import OK, PValue, Row, Table, Tally
 from ganbench.text import printable
 
 
@@ -23,7 +23,7 @@ def _data(table: Table, row: Row) -> dict[str, Any]:
         entry, name = row.entries.get(column.name), column.name
         if isinstance(entry, Tally):
             data |= {OK: entry.ok, "total": entry.total, "failures": entry.failed}
-        elif isinstance(entry, Test):
+        elif isinstance(entry, PValue):
             data |= {name: entry.p, f"{name}_flip": entry.flip, f"{name}_need": entry.need}
         elif column.kind in ("measure", "time", "ratio", "change", "percent", "share") or isinstance(entry, Estimate):
             estimate = entry if isinstance(entry, Estimate) else Estimate(math.nan, None, None, 0)

@@ -69,7 +69,7 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Test:
+class PValue:
     """The p of a test, or how many seeds it would need.
 
     Args:
@@ -93,7 +93,7 @@ def _p(p: float) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.0995 else f"{p:.2f}"
 
 
-Entry: TypeAlias = str | Estimate | Tally | Test | None
+Entry: TypeAlias = str | Estimate | Tally | PValue | None
 
 
 @dataclass(frozen=True)
