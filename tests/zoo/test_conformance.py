@@ -8,7 +8,9 @@ import pytest
 
 from ganbench.component import Component
 from ganbench.registry import Registry
-from ganbench.testing import check
+from ganbench.testing import check, check_extractor
+from ganbench_zoo.datasets import Digits
+from ganbench_zoo.extractors import Classifier
 from ganbench_zoo.losses_divergence import FGAN, Divergence
 from ganbench_zoo.penalties_weight import Orthogonal
 from ganbench_zoo.regularizers import SpectralNorm
@@ -41,6 +43,11 @@ def test_a_component_keeps_the_contract_of_its_role(cls: type[Component]) -> Non
 @pytest.mark.parametrize("component", [pytest.param(c, id=c.label) for variants in VARIANTS.values() for c in variants])
 def test_every_published_variant_keeps_it(component: Component) -> None:
     assert {f.name: f.message for f in check(component) if not f.ok} == {}
+
+
+def test_the_classifier_keeps_it_on_the_data_that_it_learns_from() -> None:
+    findings = check_extractor(Classifier(), Digits())
+    assert {f.name: f.message for f in findings if not f.ok} == {}
 
 
 def count(role: str) -> int:
