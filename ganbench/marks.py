@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from ganbench.differences import scale_of
-from ganbench.effects import effect
+from ganbench.effects import Scale, paired_t
 from ganbench.stats import LEVEL, Estimate
 from ganbench.table import CLOCK, OK, PROTOCOL, STEP, Column, Row, Tally
 from ganbench.trials import Group, by_seed, joined
@@ -45,10 +46,15 @@ def with_marks(
             if value == top:
                 best[i].add(column.name)
             else:
-                p = effect(values[i], values[champion], scale=scale).p
+                p = paired_t(_differences(values[i], values[champion], scale))
                 if p is not None and p > 1 - LEVEL:
                     tied[i].add(column.name)
     return tuple(replace(row, best=frozenset(b), tied=frozenset(t)) for row, b, t in zip(rows, best, tied, strict=True))
+
+
+def _differences(values: Mapping[int, float], others: Mapping[int, float], scale: Scale) -> list[float]:
+    both = [(x, others[seed]) for seed, x in values.items() if seed in others]
+    return [math.log(x / y) if scale == "ratio" else x - y for x, y in both]
 
 
 def _means(rows: Sequence[Row], column: Column, looked_at: Sequence[bool]) -> dict[int, float]:
