@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from ganbench import stats
-from ganbench.effects import holm, least_n
+from ganbench.effects import Scale, holm, least_n
 from ganbench.factors import FactorEffect, within_blocks
 from ganbench.facts import plural
 from ganbench.records import ROLES, Record
@@ -21,6 +21,7 @@ from ganbench.table import CLOCK, PROTOCOL, STEP
 
 Pairs: TypeAlias = Sequence[tuple[Sequence[Record], Sequence[Record]]]
 """For each block the trials of a level and those of the baseline."""
+ALPHA = 1 - stats.LEVEL
 PLURALS = {"loss": "losses"}
 
 
@@ -32,11 +33,12 @@ class Effect:
         found: what was found within the blocks that both have.
         change: of the measure, in percent if ``relative``, else in its units. None if nothing pairs.
         better: which way is better.
-        family: comparisons made with this baseline, for which Holm's correction answers.
         averaged: what the blocks differ in: ``3 losses``.
         cost: step time over that of the baseline, where both were measured on equal terms.
         unsure: some of these times were taken beside other work, or before the clock was warm.
-        p: of the exact sign-flip test over seeds, corrected by Holm; None if there are too few seeds.
+        family: comparisons of the factor over all data sets and measures, for which Holm's correction answers.
+        p: of the paired t test over seeds, corrected; None with fewer seeds than the family needs.
+        flip: of the sign-flip test, corrected likewise.
     """
 
     dataset: str
@@ -46,11 +48,12 @@ class Effect:
     measure: str
     better: Better
     found: FactorEffect
-    family: int
     averaged: str
     cost: Estimate | None
     unsure: bool
+    family: int = 1
     p: float | None = None
+    flip: float | None = None
 
     @property
     def change(self) -> Estimate | None:
@@ -102,7 +105,7 @@ def factors(results: Results, *, baseline: str = "none") -> list[Factor]:
         for roles in merged:
             others = [other for other in merged if other != roles]
             found.append(_factor(dataset, roles, others, group, baseline))
-    return found
+    return _tested(found)
 
 
 def sentence(effect: Effect) -> str:
@@ -124,8 +127,9 @@ def sentence(effect: Effect) -> str:
     if effect.change is not None:
         n, least = effect.change.n, least_n(effect.family)
         if effect.p is not None:
-            corrected = ", Holm-corrected" if effect.family > 1 else ""
-            said.append(f"p = {effect.p:.2g} (sign flips over {n} seeds{corrected})")
+            about = f"paired t over {n} seeds" + (f", Holm over {effect.family} tests" if effect.family > 1 else "")
+            doubt = effect.flip is not None and (effect.flip <= ALPHA) != (effect.p <= ALPHA)
+            said.append(f"p = {effect.p:.2g} ({about}" + (f"; {effect.flip:.2g} by sign flips)" if doubt else ")"))
         elif n < least:
             said.append(f"{'1 seed is' if n == 1 else f'{n} seeds are'} too few to test (need {least})")
     return "; ".join(said) + "."
@@ -220,16 +224,18 @@ def _factor(
         return Factor(dataset, name, (), "no measure of it has a better way")
     effects: list[Effect] = []
     for measure, better in measures.items():
-        made = []
+        numbers = [v for trials in group for v in _values(trials, measure).values() if v is not None]
+        # as `compare` has it: shares and counts, which are better when higher, differ in units
+        scale: Scale = "ratio" if better == "lower" and min(numbers, default=0) > 0 else "difference"
         for rival in rivals:
             both = {block: (b[rival], b[base]) for block, b in blocks.items() if base in b and rival in b}
             sides: list[dict[Hashable, dict[int, float | None]]] = [
                 {block: _values(pair[side], measure) for block, pair in both.items()} for side in (0, 1)
             ]
-            found = within_blocks(sides[0], sides[1], better=better, scale="ratio")
+            found = within_blocks(sides[0], sides[1], better=better, scale=scale)
             assert found is not None  # a rival shares a block with the baseline
             pairs = list(both.values())
-            made.append(
+            effects.append(
                 Effect(
                     dataset=dataset,
                     factor=name,
@@ -238,22 +244,37 @@ def _factor(
                     measure=measure,
                     better=better,
                     found=found,
-                    family=len(rivals),
                     averaged=_averaged(pairs, others),
                     cost=_cost(pairs),
                     unsure=any(unsure(r) for pair in pairs for side in pair for r in side if r.status == "done"),
                 )
             )
-        effects += _tested(made)
     effects.sort(key=lambda e: rivals.index(e.level))  # which keeps the order of measures within a level
     return Factor(dataset, name, tuple(effects))
 
 
-def _tested(effects: Sequence[Effect]) -> list[Effect]:
-    """The comparisons in one measure with one baseline with their p values, if all seeds suffice to reject any."""
-    flips = [e.found.effect.flip if e.found.effect.n >= least_n(e.family) else None for e in effects]
-    adjusted = iter(holm([p for p in flips if p is not None]))
-    return [e if p is None else replace(e, p=next(adjusted)) for e, p in zip(effects, flips, strict=True)]
+def _tested(found: Sequence[Factor]) -> list[Factor]:
+    """The factors with the p values of their effects, as far as there are seeds enough to reject any."""
+    made = list(found)
+    for name in dict.fromkeys(factor.name for factor in found):
+        places = [(i, j) for i, f in enumerate(found) if f.name == name for j in range(len(f.effects))]
+        places = [(i, j) for i, j in places if found[i].effects[j].found.effect.p is not None]
+        need = least_n(len(places))
+        sure = [(i, j) for i, j in places if found[i].effects[j].found.effect.n >= need]
+        ps = holm([p for i, j in sure if (p := found[i].effects[j].found.effect.p) is not None])
+        flips = holm([1.0 if (p := found[i].effects[j].found.effect.flip) is None else p for i, j in sure])
+        tests = dict(zip(sure, zip(ps, flips, strict=True), strict=True))
+        for i, factor in enumerate(found):
+            if factor.name == name:
+                made[i] = replace(
+                    factor,
+                    effects=tuple(
+                        replace(e, family=max(1, len(places)), p=p, flip=flip)
+                        for j, e in enumerate(factor.effects)
+                        for p, flip in [tests.get((i, j), (None, None))]
+                    ),
+                )
+    return made
 
 
 def _values(trials: Sequence[Record], measure: str) -> dict[int, float | None]:

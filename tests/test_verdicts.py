@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import reporting
 
+from ganbench.compare import comparisons
 from ganbench.records import Record, write_json
 from ganbench.results import Results
 from ganbench.verdicts import Effect, factors, sentence, short, together
@@ -65,9 +66,27 @@ def test_with_enough_seeds_there_is_a_test_and_holms_correction(tmp_path) -> Non
         fd=lambda _l, r, s: (1 + s) * (0.5 + 0.01 * s if r == "r1" else 1 + 0.01 * s if r == "r2" else 1),
     )
     found = effects(run)
-    assert found["regularizer", "r1"].p == pytest.approx(2 * 2 / 2**8)
-    assert "(sign flips over 8 seeds, Holm-corrected)" in sentence(found["regularizer", "r1"])
+    effect = found["regularizer", "r1"]
+    assert effect.family == 2
+    assert effect.flip == pytest.approx(2 * 2 / 2**8)
+    assert effect.p is not None
+    assert effect.found.effect.p is not None
+    assert effect.found.effect.p <= effect.p < 0.05
+    assert "(paired t over 8 seeds, Holm over 2 tests)" in sentence(effect)
     assert found["loss", "minimax"].family == 1
+
+
+def test_a_report_and_a_comparison_say_the_same(tmp_path) -> None:
+    run = Results(
+        reporting.make(
+            tmp_path / "run", seeds=7, regularizers=("none", "r1", "r2"), fd=lambda _l, r, s: 1 + s * len(r) / 9
+        )
+    )
+    theirs = {c.level: c for c in comparisons(run.records, run.measures) if c.measure == "fd"}
+    ours = {e.level: e for f in factors(run) if f.name == "regularizer" for e in f.effects}
+    assert {level: (c.found.effect, c.found.better, c.tests, c.p, c.flip) for level, c in theirs.items()} == {
+        level: (e.found.effect, e.found.better, e.family, e.p, e.flip) for level, e in ours.items()
+    }
 
 
 def test_failures_are_told_and_taken_out_of_the_mean(tmp_path) -> None:
