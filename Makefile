@@ -10,8 +10,8 @@ GOAL := $(or $(firstword $(MAKECMDGOALS)),test)
 RUN_STAMP := $(VENV)/.installed-run
 DEV_STAMP := $(VENV)/.installed-dev
 
-# The example plugin and the generator of the reference pages are not part of the package, so mypy is told of them.
-TYPED := docs/generate.py plugins/ganbench-example/src
+# The example plugin and the scripts behind the reference pages are not part of the package, so mypy is told of them.
+TYPED := docs/generate.py docs/simulate.py docs/measure_costs.py plugins/ganbench-example/src
 
 .DEFAULT_GOAL := help
 .PHONY: help env quickstart test test-slow benchmark gpu-check docs docs-check format clean

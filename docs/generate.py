@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import inspect
+import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -17,20 +18,29 @@ from typing import Any
 
 from ganbench import hookspecs
 from ganbench.cli import EXIT_CODES, build_parser
-from ganbench.component import describe, field_types, fields, plain
+from ganbench.component import Component, describe, field_types, fields, plain
+from ganbench.dirac import spectral_radius, verdict
+from ganbench.errors import GanbenchError
 from ganbench.facts import SIGNS, one_component, toml
 from ganbench.grid import AXES, DEFAULTS, Settings
+from ganbench.loss import Loss
 from ganbench.registry import Registry
 from ganbench.regularizer import HOOK_POINTS, Batch, DStep, GStep, Regularizer
+from ganbench.update import Update
+from ganbench_zoo.losses import NonSaturating
+from ganbench_zoo.optimizers import SGD
 
 REFERENCE = Path(__file__).parent / "reference"
+DATA = Path(__file__).parent / "data" / "step_costs.json"
 NOTE = "<!-- Written by docs/generate.py from the code: change the code, then run `make docs`. -->"
 
 
 def pages() -> dict[str, str]:
     """The text of every page, by file name."""
     made = {"components.md": components, "hooks.md": hooks, "cli.md": command_line, "grid-keys.md": grid_keys}
-    return {name: _page(lines()) for name, lines in made.items()}
+    written = {name: _page(lines()) for name, lines in made.items()}
+    registry = Registry.load()
+    return written | {_file(role): _page(catalogue(role, registry)) for role in _ours(registry)}
 
 
 def _page(lines: Iterable[str]) -> str:
@@ -63,38 +73,140 @@ def _prose(docstring: str | None) -> str:
 # -- components ----------------------------------------------------------------------------------------------------
 
 
+def _ours(registry: Registry) -> dict[str, list[type[Component]]]:
+    """Every component that comes with ganbench, by role."""
+    roles: dict[str, list[type[Component]]] = {}
+    for role, _, cls in registry.components():
+        if registry.origin(cls).where.partition(" ")[0] == "ganbench":
+            roles.setdefault(role, []).append(cls)
+    return roles
+
+
+def _file(role: str) -> str:
+    """The name of the page of a role."""
+    return f"{role}{'es' if role.endswith('s') else 's'}.md"
+
+
 def components() -> Iterator[str]:
-    """Every component that comes with ganbench: formula, fields, hook points or measures, source."""
-    registry = Registry.load()
-    ours = [c for c in registry.components() if registry.origin(c[2]).where.partition(" ")[0] == "ganbench"]
-    roles: dict[str, list[dict[str, Any]]] = {}
-    for role, _, cls in ours:
-        roles.setdefault(role, []).append(one_component(registry, cls))
+    """The roles, and links to every component that comes with ganbench."""
     yield "# Components"
     yield "What comes with ganbench, by role. `ganbench list` and `ganbench show ROLE NAME` say the same, and include"
-    yield "installed plugins. Fields of the role itself, which all its components have, are listed once."
+    yield "installed plugins. Each page has formulas, fields with their defaults and ranges, and sources; those of"
+    yield "[losses](losses.md), [regularizers](regularizers.md) and [update rules](updates.md) also say what a step"
+    yield "costs and what becomes of the Dirac-GAN. [Conventions](../conventions.md) says where popular code differs."
+    registry = Registry.load()
+    for role, found in _ours(registry).items():
+        links = (f"[{cls.name}]({_file(role)}#{cls.name})" for cls in found)
+        yield from ("", f"## {role}", "", f"[{len(found)}]({_file(role)}): {', '.join(links)}")
+
+
+def catalogue(role: str, registry: Registry) -> Iterator[str]:
+    """Every component of a role: formula, fields, hook points or measures, cost, Dirac verdict, source."""
+    classes = _ours(registry)[role]
+    found = [one_component(registry, cls) for cls in classes]
+    yield f"# {_file(role).removesuffix('.md').capitalize()}"
+    yield from (ROLES[role], "")
+    if role in JUDGED:
+        verdicts = [_judge(cls) for cls in classes]
+        yield from _explained(role)
+        heads = ("", *(f"step cost, {cell}" for cell in COSTS["cells"]), "Dirac-GAN")
+        rows = (
+            (f"[{cls.name}](#{cls.name})", *_costs(cls), verdict.partition(":")[0])
+            for cls, verdict in zip(classes, verdicts, strict=True)
+        )
+        yield from _table(heads, rows)
+    else:
+        yield ", ".join(f"[{cls.name}](#{cls.name})" for cls in classes)
+    shared = _shared(role, registry)
+    if shared:
+        yield from ("", f"Every {role} has:", "")
+        yield from _fields([f for f in found[0]["fields"] if f["name"] in shared])
+    for cls, facts in zip(classes, found, strict=True):
+        yield from ("", f"## {facts['name']}", "", *_text(facts["doc"]))
+        own = [f for f in facts["fields"] if f["name"] not in shared or _differs(f, found)]
+        if own:
+            yield from ("", *_fields(own))
+        if facts["measures"]:
+            yield from ("", *_table(("measure", "better", "unit"), map(_measure, facts["measures"])))
+        if facts["hook_points"]:
+            yield from ("", f"Hook points: {', '.join(map(_code, facts['hook_points']))}.")
+        if role in JUDGED:
+            yield from ("", *_judged(cls, verdicts[classes.index(cls)]))
+        if facts["source"]:
+            yield from ("", f"Source: <{facts['source']}>")
+
+
+ROLES = {
+    "dataset": "Where real samples come from. None of them needs a download.",
+    "generator": "Networks from latents to samples.",
+    "discriminator": "Networks from samples to scores, embeddings or energies; a loss names what it asks for.",
+    "loss": "What discriminator and generator minimise, as functions of raw scores that are high on real samples.",
+    "regularizer": "Whatever is added to a loss, wrapped around a network or done to gradients, stacked at will.",
+    "optimizer": "How a player moves along its gradient.",
+    "update": "The order in which the players see their gradients and move.",
+    "metric": "What is measured of generated samples, against as many real ones.",
+    "extractor": "Features of samples that metrics compare; the field `extractor` of a metric names one.",
+}
+"""A sentence on each role."""
+JUDGED = {
+    "loss": "under alternating gradient descent with learning rate 0.1",
+    "regularizer": "with the non-saturating loss, under alternating gradient descent with learning rate 0.1",
+    "update": "with the non-saturating loss and gradient descent with learning rate 0.1",
+}
+"""Of the roles with a cost and a verdict, under what it is given."""
+COSTS: Mapping[str, Any] = json.loads(DATA.read_text(encoding="utf-8"))
+"""What docs/measure_costs.py has written."""
+
+
+def _explained(role: str) -> Iterator[str]:
+    """What the costs and verdicts of a page mean."""
+    machine, torch = COSTS["machine"], COSTS["versions"]["torch"]
+    yield f"- **Step cost**: the time of a training step, divided by that of the same with {COSTS['baselines'][role]},"
+    yield f"  defaults everywhere. {COSTS['protocol']}"
+    for name, about in COSTS["cells"].items():
+        yield f"  - {name}: {about}."
+    yield f"  - Measured by `docs/measure_costs.py` on {machine['cpu']} with torch {torch}; {machine['note']}."
+    yield f"- **Dirac-GAN**: whether its two parameters settle {JUDGED[role]}:"
+    yield "  they converge if the spectral radius of one step at the equilibrium is below 1, and diverge above it; at 1"
+    yield "  they circle, or drift where the eigenvalue is real. `ganbench show` says it of any component, a plugin's"
+    yield "  too. It is the simplest game on which training can fail, and says nothing of the quality of samples."
     yield ""
-    for role, found in roles.items():
-        links = (f"[{facts['name']}](#{role}-{facts['name']})" for facts in found)
-        yield f"- [{role}](#{role}): {', '.join(links)}"
-    for role, found in roles.items():
-        shared = _shared(role, registry)
-        yield from ("", f"## {role}")
-        if shared:
-            yield from ("", f"Every {role} has:", "")
-            every = [f for f in found[0]["fields"] if f["name"] in shared]
-            yield from _fields(every)
-        for facts in found:
-            yield from ("", f"### {role} {facts['name']}", "", *_text(facts["doc"]))
-            own = [f for f in facts["fields"] if f["name"] not in shared or _differs(f, found)]
-            if own:
-                yield from ("", *_fields(own))
-            if facts["measures"]:
-                yield from ("", *_table(("measure", "better", "unit"), map(_measure, facts["measures"])))
-            if facts["hook_points"]:
-                yield from ("", f"Hook points: {', '.join(map(_code, facts['hook_points']))}.")
-            if facts["source"]:
-                yield from ("", f"Source: <{facts['source']}>")
+
+
+def _costs(cls: type[Component]) -> list[str]:
+    """For each cell in which costs are measured, the ratio, or a dash."""
+    measured = COSTS["ratios"].get(cls.role, {}).get(cls.name, {})
+    return [f"{found['ratio']:.2f}" if "ratio" in (found := measured.get(cell, {})) else "-" for cell in COSTS["cells"]]
+
+
+def _judged(cls: type[Component], verdict: str) -> Iterator[str]:
+    """The costs of a component with their intervals, or why they are missing, and its verdict."""
+    measured = COSTS["ratios"].get(cls.role, {}).get(cls.name, {})
+    told = []
+    for cell in COSTS["cells"]:
+        found = measured.get(cell, {})
+        if "ratio" in found:
+            told.append(f"{found['ratio']:.2f} [{found['low']:.2f}, {found['high']:.2f}] on {cell}")
+        else:
+            told.append(f"not measured on {cell}" + (f" ({found['skip']})" if "skip" in found else ""))
+    yield f"Step cost: {'; '.join(told)}."
+    yield ""
+    yield f"Dirac-GAN: {verdict}."
+
+
+def _judge(cls: type[Component]) -> str:
+    """What a loss, a regularizer or an update rule with its defaults does to the Dirac-GAN."""
+    component = cls()
+    if isinstance(component, Loss | Regularizer):
+        return verdict(component).replace(" under sgd lr 0.1", "")
+    assert isinstance(component, Update)  # the third of the roles that are judged
+    try:
+        radius = spectral_radius(loss=NonSaturating(), update=component, optimizer=SGD(lr_g=0.1, lr_d=0.1))
+    except GanbenchError as error:
+        return f"not judged: {error}"
+    word = "stays" if abs(radius - 1) < 1e-6 else "converges" if radius < 1 else "diverges"
+    period = f" over {component.period} steps" if component.period > 1 else ""
+    return f"{word} (radius {radius:.5f}{period})"
 
 
 def _shared(role: str, registry: Registry) -> set[str]:
