@@ -321,7 +321,8 @@ def _compare(args: argparse.Namespace) -> int:
     else:
         by = [r for r in args.by.split(",") if r]
         found = compare.comparisons(results.records, results.measures, by=by, show=measures, baseline=args.baseline)
-        print(render(compare_table.tables_of(found, run=results.name), args.format), end="")
+        ranks = compare.rankings(results.records, results.measures, role=by[0], show=measures) if len(by) == 1 else []
+        print(render(compare_table.tables_of(found, run=results.name, ranks=ranks), args.format), end="")
         outcomes = [gate.check(g, compare_table.named(found, g.measure)) for g in gates]
     if any(outcome.breaches for outcome in outcomes):
         raise CheckFailedError("; ".join(str(outcome) for outcome in outcomes if outcome.breaches), place="--fail-on")

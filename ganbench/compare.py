@@ -19,6 +19,8 @@ from ganbench.trials import Trial, is_number, levels_of
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ganbench.ranking import Ranks
+
 ALPHA = 1 - stats.LEVEL
 
 
@@ -141,15 +143,13 @@ def _measures(
     return {name: known[name] for name in show}
 
 
-def _of_measure(
-    part: Sequence[Trial],
-    factor: str,
-    splits: Sequence[str],
-    base: str,
-    measure: tuple[str, Better, str],
-    facts: Mapping[str, tuple[str, ...]],
-) -> list[Comparison]:
-    name, better, unit = measure
+def blocks_of(
+    part: Sequence[Trial], factor: str, name: str, facts: Mapping[str, tuple[str, ...]]
+) -> dict[str, dict[tuple[Any, ...], dict[int, float | None]]]:
+    """For each level of the factor and each block the values by seed, None where a trial failed.
+
+    A block is the labels of all other roles, then the protocol; of step times also the place and the machine.
+    """
     blocks: dict[str, dict[tuple[Any, ...], dict[int, float | None]]] = {}
     others = [role for role in ROLES if role != factor]
     for row in part:
@@ -163,6 +163,72 @@ def _of_measure(
         blocks.setdefault(str(row[factor]), {}).setdefault(key, {})[int(row["seed"])] = (
             float(value) if good and value is not None else None
         )
+    return blocks
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The mean ranks of all levels of a factor in one measure, over the blocks and seeds that all of them have."""
+
+    dataset: str
+    role: str
+    measure: str
+    levels: tuple[str, ...]
+    ranks: Ranks
+
+
+def rankings(
+    records: pd.DataFrame,
+    measures: Mapping[str, tuple[Better, str]],
+    *,
+    role: str = "regularizer",
+    show: Sequence[str] = (),
+) -> list[Ranking]:
+    """Mean ranks of the levels of ``role`` for each data set and measure with a direction; failures rank worst.
+
+    Only with three levels and two blocks or more that all of them have.
+    """
+    import numpy as np
+
+    from ganbench.ranking import mean_ranks
+
+    rows = rows_of(records)
+    facts = facts_by_cell(rows)
+    parts: dict[str, list[Trial]] = {}
+    for row in rows:
+        parts.setdefault("" if role == "dataset" else str(row["dataset"]), []).append(row)
+    shown = _measures(show, measures, [str(n) for n in records.select_dtypes("number").columns])
+    found = []
+    for dataset, part in parts.items():
+        for name, (better, _) in shown.items():
+            if better is None or name == STEP or not any(is_number(row.get(name)) for row in part):
+                continue
+            blocks = blocks_of(part, role, name, facts)
+            shared = [key for key in next(iter(blocks.values())) if all(key in level for level in blocks.values())]
+            seeds = [
+                s
+                for s in {int(r["seed"]): None for r in part}
+                if all(s in b[k] for b in blocks.values() for k in shared)
+            ]
+            if len(blocks) < 3 or len(shared) < 2 or not seeds:
+                continue
+            values = [[[level[key][seed] for seed in seeds] for key in shared] for level in blocks.values()]
+            scores = np.array(values, dtype=float)  # None becomes NaN
+            found.append(Ranking(dataset, role, name, tuple(blocks), mean_ranks(scores, better=better)))
+    return found
+
+
+def _of_measure(
+    part: Sequence[Trial],
+    factor: str,
+    splits: Sequence[str],
+    base: str,
+    measure: tuple[str, Better, str],
+    facts: Mapping[str, tuple[str, ...]],
+) -> list[Comparison]:
+    name, better, unit = measure
+    blocks = blocks_of(part, factor, name, facts)
+    others = [role for role in ROLES if role != factor]
     numbers = [v for level in blocks.values() for b in level.values() for v in b.values() if v is not None]
     scale: Scale = "ratio" if better == "lower" and min(numbers, default=0) > 0 else "difference"
     if name == STEP:
@@ -223,7 +289,9 @@ def tested(found: Sequence[Comparison]) -> list[Comparison]:
     family = [i for i in candidates if found[i].found.effect.n >= need]
     ps = effects.holm([p for i in family if (p := found[i].found.effect.p) is not None])
     flips = effects.holm([1.0 if (f := found[i].found.effect.flip) is None else f for i in family])
-    made = [replace(c, tests=len(candidates), need=need) if i in set(candidates) else c for i, c in enumerate(found)]
+    made = list(found)
+    for i in candidates:
+        made[i] = replace(made[i], tests=len(candidates), need=need)
     for i, p, flip in zip(family, ps, flips, strict=True):
         made[i] = replace(made[i], tests=len(family), p=p, flip=flip)
     return made

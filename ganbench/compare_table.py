@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 
-from ganbench.compare import ALPHA, Comparison
+from ganbench.compare import ALPHA, Comparison, Ranking
 from ganbench.effects import Effect
 from ganbench.errors import ResultsError, nearest
 from ganbench.stats import Estimate
@@ -14,14 +15,18 @@ from ganbench.table import OK, STEP, Column, Entry, PValue, Row, Table, Tally
 ARROWS = {"lower": "↓", "higher": "↑", None: ""}
 
 
-def tables_of(found: Sequence[Comparison], *, run: str = "") -> list[Table]:
-    """A table of ``found`` for each data set."""
+def tables_of(found: Sequence[Comparison], *, run: str = "", ranks: Sequence[Ranking] = ()) -> list[Table]:
+    """A table of ``found`` for each data set, with the mean ranks in its footers."""
     parts: dict[str, list[Comparison]] = {}
     for comparison in found:
         parts.setdefault(comparison.dataset, []).append(comparison)
     if not parts:
         return [Table(run, {}, (), (), footers=("Nothing to compare: no level shares a cell with the baseline.",))]
-    return [_table(part, run) for part in parts.values()]
+    return [
+        replace(table, footers=(*_ranked([r for r in ranks if r.dataset in ("", dataset)]), *table.footers))
+        for dataset, part in parts.items()
+        for table in [_table(part, run)]
+    ]
 
 
 def _table(part: Sequence[Comparison], run: str) -> Table:
@@ -58,6 +63,18 @@ def _table(part: Sequence[Comparison], run: str) -> Table:
         rows=tuple(rows),
         footers=tuple(_footers(part)),
     )
+
+
+def _ranked(ranks: Sequence[Ranking]) -> list[str]:
+    """A sentence for each measure: the levels by their mean rank, and whether they are all alike."""
+    said = []
+    for i, r in enumerate(ranks):
+        order = sorted(range(len(r.levels)), key=lambda k: r.ranks.means[k].mean)
+        shown = ", ".join(f"{r.levels[k]} {r.ranks.means[k].mean:.1f}" for k in order)
+        about = f" over {r.ranks.blocks} blocks, 1 is best, failures last" if i == 0 else ""
+        p = "" if r.ranks.p is None else f"; Friedman's p {r.ranks.p:.2g}"
+        said.append(f"Mean rank in {r.measure}{about}: {shown}{p}.")
+    return said
 
 
 def _entries(c: Comparison) -> dict[str, Entry]:
