@@ -14,6 +14,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 LEVEL = 0.95
+MOST = 700.0
+"""The greatest logarithm whose exponential is taken: intervals over two wild seeds go beyond what a float can be."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,8 @@ class Percent(Estimate):
     @classmethod
     def of(cls, logs: Estimate) -> Percent:
         """100 (exp(x) - 1) of the mean of log ratios and of its interval."""
-        low, high = (None if x is None else 100 * math.expm1(x) for x in (logs.low, logs.high))
-        return cls(100 * math.expm1(logs.mean), low, high, logs.n)
+        low, high = (None if x is None else 100 * math.expm1(min(x, MOST)) for x in (logs.low, logs.high))
+        return cls(100 * math.expm1(min(logs.mean, MOST)), low, high, logs.n)
 
 
 @functools.cache
@@ -102,5 +104,5 @@ def ratio(values: Mapping[int, float], baseline: Mapping[int, float]) -> Estimat
 def _exp(logs: Estimate | None) -> Estimate | None:
     if logs is None:
         return None
-    low, high = (None if x is None else math.exp(x) for x in (logs.low, logs.high))
-    return Estimate(math.exp(logs.mean), low, high, logs.n)
+    low, high = (None if x is None else math.exp(min(x, MOST)) for x in (logs.low, logs.high))
+    return Estimate(math.exp(min(logs.mean, MOST)), low, high, logs.n)

@@ -126,12 +126,13 @@ def sentence(effect: Effect) -> str:
         said.append(f"a step takes {_times(effect.cost)} as long{unsure}")
     if effect.change is not None:
         n, least = effect.change.n, least_n(effect.family)
+        tests = f" for {effect.family} tests" if effect.family > 1 else ""
         if effect.p is not None:
             about = f"paired t over {n} seeds" + (f", Holm over {effect.family} tests" if effect.family > 1 else "")
             doubt = effect.flip is not None and (effect.flip <= ALPHA) != (effect.p <= ALPHA)
             said.append(f"p = {effect.p:.2g} ({about}" + (f"; {effect.flip:.2g} by sign flips)" if doubt else ")"))
         elif n < least:
-            said.append(f"{'1 seed is' if n == 1 else f'{n} seeds are'} too few to test (need {least})")
+            said.append(f"{'1 seed is' if n == 1 else f'{n} seeds are'} too few to test (need {least}{tests})")
     return "; ".join(said) + "."
 
 
@@ -171,7 +172,15 @@ def _times(ratio: Estimate) -> str:
 def short(x: float) -> str:
     """A number for prose: about two significant digits, a true minus sign, thousands apart."""
     size = abs(x)
-    text = f"{size:,.0f}" if size >= 10 else f"{size:.1f}" if size >= 1 else f"{size:.2g}"
+    text = (
+        f"{size:.1e}"
+        if size >= 1e7
+        else f"{size:,.0f}"
+        if size >= 10
+        else f"{size:.1f}"
+        if size >= 1
+        else f"{size:.2g}"
+    )
     return f"\N{MINUS SIGN}{text}" if x < 0 and float(text.replace(",", "")) else text
 
 
@@ -317,7 +326,7 @@ def _cost(pairs: Pairs) -> Estimate | None:
             if times[0] and times[1]:
                 logs.setdefault(record.seed, []).append(math.log(times[0] / times[1]))
     blocks = max((len(x) for x in logs.values()), default=0)
-    ratios = {seed: math.exp(math.fsum(x) / len(x)) for seed, x in logs.items() if len(x) == blocks}
+    ratios = {seed: math.exp(min(math.fsum(x) / len(x), stats.MOST)) for seed, x in logs.items() if len(x) == blocks}
     return stats.geometric_mean(stats.once(ratios).values())
 
 

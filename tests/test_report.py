@@ -205,6 +205,8 @@ def test_runs_without_results_or_measures_have_a_page(tmp_path) -> None:
     Page(page(Results(unmeasured)))
     failed = reporting.make(tmp_path / "failed", fd=lambda *_: None)
     Page(page(Results(failed)))
+    wild = reporting.make(tmp_path / "wild", seeds=2, fd=lambda _l, r, s: 1e38 if (r == "r1") != (s == 0) else 1e-38)
+    Page(page(Results(wild)))
     torn = reporting.make(tmp_path / "torn")
     for path in torn.glob("trials/*/*/curves.jsonl"):
         path.write_text("not json\n")

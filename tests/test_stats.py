@@ -93,3 +93,11 @@ def test_seeds_that_were_timed_together_count_as_one_measurement():
     assert stats.once({0: 1.5, 1: 1.5, 2: 1.6}) == {0: 1.5, 1: 1.5, 2: 1.6}
     fused = stats.ratio({0: 3.0, 1: 3.0}, {0: 2.0, 1: 2.0})
     assert (fused.mean, fused.low, fused.n) == (pytest.approx(1.5), None, 1)
+
+
+def test_values_that_are_wild_but_finite_have_finite_intervals() -> None:
+    above, below = {0: 1e38, 1: 1.0}, {0: 1e-3, 1: 1e30}
+    for estimate in (stats.ratio(above, below), stats.geometric_mean([1e-300, 1e300])):
+        assert estimate is not None
+        assert estimate.high is not None
+        assert 1e300 < estimate.high < math.inf
