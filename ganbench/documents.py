@@ -111,9 +111,13 @@ def _tex(text: str) -> str:
     return "".join(_TEX.get(c, c) for c in printable(text))
 
 
+_FITTED = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{"
+"""Opens a box that is no wider than the text: a wide table is scaled down rather than run off the page."""
+
+
 def latex(tables: Sequence[Table]) -> str:
-    """``tables`` as LaTeX, which needs booktabs."""
-    blocks = [r"% needs \usepackage{booktabs}"]
+    """``tables`` as LaTeX, which needs booktabs and graphicx."""
+    blocks = [r"% needs \usepackage{booktabs} and \usepackage{graphicx}"]
     for table in tables:
         fixed = " · ".join(fixed_labels(table))
         columns = table.columns
@@ -121,13 +125,13 @@ def latex(tables: Sequence[Table]) -> str:
         lines = [r"\begin{table}", r"\centering", rf"\caption{{{caption}}}"]
         if table.rows:
             shape = "".join("l" if c.kind in ("role", "fact") else "r" for c in columns)
-            lines += [rf"\begin{{tabular}}{{{shape}}}", r"\toprule"]
+            lines += [rf"{_FITTED}\begin{{tabular}}{{{shape}}}", r"\toprule"]
             lines += [" & ".join(_tex(header_of(c)) for c in columns) + r" \\", r"\midrule"]
             rows = [" & ".join(cells) + r" \\" for cells in _documents(table, columns, _tex, _tex_number)]
             lines += rows[: len(table.rows)]
             if floor := rows[len(table.rows) :]:
                 lines += [r"\midrule", *floor]
-            lines += [r"\bottomrule", r"\end{tabular}"]
+            lines += [r"\bottomrule", r"\end{tabular}}"]
         about = _about(table)
         if about:
             lines += ["", r"\smallskip", *(rf"{{\footnotesize {_tex(line)}\par}}" for line in about)]

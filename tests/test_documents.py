@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from dataclasses import replace
 
 import pytest
 
@@ -31,18 +32,21 @@ def table() -> Table:
         )
         for i, name in enumerate(NAMES)
     ]
+    columns += tuple(Column(f"fd{i}", f"another change {i}", "change") for i in range(6))
+    rows = [replace(row, entries={**row.entries, **{f"fd{i}": value for i in range(6)}}) for row in rows]
     return Table("run: x_y", {"loss": "a&b"}, columns, tuple(rows), footers=("95 % of #1",))
 
 
 def test_latex_compiles(tmp_path):
     if shutil.which("pdflatex") is None:
         pytest.skip("there is no pdflatex")
-    head = r"\documentclass{article}\usepackage[T1]{fontenc}\usepackage{booktabs}\begin{document}"
+    head = r"\documentclass{article}\usepackage[T1]{fontenc}\usepackage{booktabs}\usepackage{graphicx}\begin{document}"
     (tmp_path / "table.tex").write_text(f"{head}\n{render(table(), 'latex')}\n\\end{{document}}\n", encoding="utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "table.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
     assert done.returncode == 0, done.stdout.decode(errors="replace")[-2000:]
     assert (tmp_path / "table.pdf").stat().st_size > 0
+    assert b"Overfull" not in done.stdout  # though it is wide
 
 
 def test_a_test_shows_its_p_its_doubts_or_what_it_needs():
