@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from ganbench.state import Params, Side
 
 
-
 class Optimizer(Component, role="optimizer"):
     """A rule that is elementwise in the parameters, so that one call serves parameters stacked over seeds."""
 

@@ -70,7 +70,7 @@ class Record:
     schema: int = SCHEMA
 
     def row(self) -> dict[str, Any]:
-        """One flat row: identity, a column for each role, each measure as NAME, NAME_ema and NAME_floor, and the rest."""
+        """One flat row: identity, a column for each role, measures as NAME, NAME_ema and NAME_floor, and the rest."""
         row: dict[str, Any] = {
             "cell": self.cell,
             "id": self.id,
@@ -140,7 +140,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside ``path`` that takes its place when the block ends well: fsync, rename, fsync of the folder.
+    """A temporary file beside ``path`` that takes its place when the block ends well: fsync, rename, fsync again.
 
     Raises:
         ResultsError: the folder is not writable or the disk is full; ``path`` is as it was.

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from ganbench import checkpoint
+from ganbench.cohort import run_trial
 from ganbench.grid import Cell, Grid, Trial
 from ganbench.records import read_lines
 from ganbench.registry import Registry
 from ganbench.state import State
-from ganbench.cohort import run_trial
 from ganbench.training import Trainer, Training
 
 QUIET = Training(evaluations=1, checkpoint_every=0)
