@@ -129,8 +129,9 @@ def sentence(effect: Effect) -> str:
         tests = f" for {effect.family} tests" if effect.family > 1 else ""
         if effect.p is not None:
             about = f"paired t over {n} seeds" + (f", Holm over {effect.family} tests" if effect.family > 1 else "")
-            doubt = effect.flip is not None and (effect.flip <= ALPHA) != (effect.p <= ALPHA)
-            said.append(f"p = {effect.p:.2g} ({about}" + (f"; {effect.flip:.2g} by sign flips)" if doubt else ")"))
+            if effect.flip is not None and (effect.flip <= ALPHA) != (effect.p <= ALPHA):
+                about += f"; p {_p(effect.flip)} by sign flips"
+            said.append(f"p {_p(effect.p)} ({about})")
         elif n < least:
             said.append(f"{'1 seed is' if n == 1 else f'{n} seeds are'} too few to test (need {least}{tests})")
     return "; ".join(said) + "."
@@ -162,6 +163,10 @@ def _size(effect: Effect) -> str:
         return text
     low, high = sorted((sign * change.low, sign * change.high))
     return f"{text} [{short(low)}, {short(high)}]"
+
+
+def _p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"= {p:.2g}"
 
 
 def _times(ratio: Estimate) -> str:
