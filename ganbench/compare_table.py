@@ -16,12 +16,19 @@ ARROWS = {"lower": "↓", "higher": "↑", None: ""}
 
 
 def tables_of(found: Sequence[Comparison], *, run: str = "", ranks: Sequence[Ranking] = ()) -> list[Table]:
-    """A table of ``found`` for each data set, with the mean ranks in its footers."""
+    """A table of ``found`` for each data set, with the mean ranks in its footers.
+
+    Raises:
+        ResultsError: nothing was found to compare.
+    """
     parts: dict[str, list[Comparison]] = {}
     for comparison in found:
         parts.setdefault(comparison.dataset, []).append(comparison)
     if not parts:
-        return [Table(run, {}, (), (), footers=("Nothing to compare: no level shares a cell with the baseline.",))]
+        raise ResultsError(
+            f"nothing to compare in {run or 'this run'}: no two cells differ in that role alone, or none has a result",
+            hint="name another role with --by, or a second run",
+        )
     return [
         replace(table, footers=(*_ranked([r for r in ranks if r.dataset in ("", dataset)]), *table.footers))
         for dataset, part in parts.items()
@@ -149,14 +156,17 @@ def _footers(part: Sequence[Comparison]) -> list[str]:
     saved = [s for c in part if c.measure != STEP and (s := c.found.effect.saved) is not None]
     if known and saved:
         said.append(
-            f"Pairing by seed: correlation {statistics.median(known):+.2f} (median of {len(known)}); it has "
+            f"Pairing by seed: correlation r {statistics.median(known):+.2f} (median of {len(known)}); it has "
             + (
                 f"saved {statistics.median(saved):.0%} of the variance of a difference."
                 if statistics.median(saved) > 0
                 else f"saved nothing (cost {-statistics.median(saved):.0%} of variance)."
             )
         )
-    said.append("Failed trials are worse than any number in P(better) and A12, and not in means.")
+    said.append(
+        "P(better): share of pairs that the level wins, ties one half; A12: of all pairs of seeds. In both a failed "
+        "trial is worse than any number; it is not in means."
+    )
     return said
 
 

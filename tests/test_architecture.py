@@ -20,8 +20,8 @@ CORE = Path(ganbench.__file__).parent
 ZOO = CORE.parent / "plugins" / "ganbench_zoo"
 LAYERS = (
     "charts errors hookspecs pictures samples seeding state stats timing",
-    "component effects ranking records",
-    "checkpoint codeprint dataset environment factors loss metric networks optimizer progress regularizer table text update",
+    "component effects ranking records text",
+    "checkpoint codeprint dataset environment factors loss metric networks optimizer progress regularizer table update",
     "numerals trials",
     "differences documents footers pivot rawdata terminal",
     "marks",
@@ -161,7 +161,7 @@ def test_reading_commands_do_not_import_torch(tmp_path: Path) -> None:
         ["verify", str(run)],
         ["table", str(run)],
         ["report", str(run)],
-        ["compare", str(run)],
+        ["compare", str(run), str(run)],
     ]
     done = subprocess.run(
         [sys.executable, "-c", LIGHT, json.dumps(commands)], capture_output=True, text=True, check=True

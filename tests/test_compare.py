@@ -106,6 +106,11 @@ def test_any_role_may_be_the_factor_and_its_first_level_is_the_baseline():
             compared(grid(np.ones((2, 2, 3))), **options)
 
 
+def test_a_run_without_two_levels_teaches_what_to_name():
+    with pytest.raises(ResultsError, match=r"nothing to compare.*--by"):
+        compare_table.tables_of(compared(grid(np.ones((1, 2, 2)))))
+
+
 def test_equal_effects_are_called_the_same_within_the_noise_of_real_samples():
     values = 1 + 1e-3 * np.random.default_rng(3).random((2, 1, 6))
     (c,) = compared(grid(values))
