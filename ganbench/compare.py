@@ -47,6 +47,7 @@ class Comparison:
         others: the effect less that in all other levels of the roles it is split by: the interaction.
         done: trials of the level that ended well.
         total: trials of the level.
+        failures: how many of them ended in each other status.
     """
 
     dataset: str

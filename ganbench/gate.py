@@ -76,8 +76,8 @@ def _listed(texts: Sequence[str]) -> str:
 def check(gate: Gate, changes: Sequence[tuple[str, Effect, int]]) -> Outcome:
     """Hold ``changes`` of the gate's measure, each with a name and its number of new failures, to the gate.
 
-    A change is a breach if its mean is beyond the bound and its paired t test, corrected by Holm over all that are
-    beyond a bound or not, says that there is a change. With one seed there is no test, and the mean decides. A trial
+    A change is a breach if its mean is beyond the bound and its paired t test, corrected by Holm over all
+    changes, says that there is one. With one seed there is no test, and the mean decides. A trial
     that failed where its counterpart did not is a breach of any gate.
 
     Raises:

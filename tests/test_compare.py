@@ -251,3 +251,15 @@ def test_the_table_command_pivots_and_shows_differences_and_the_front(tmp_path, 
     assert "Δ fd" in out
     assert "Front: no other row" in out
     assert main(["table", a, "--pivot", "los"]) == 2
+
+
+def test_a_gate_holds_for_factors_too(tmp_path, capsys):
+    run = making.make_run(tmp_path / "run", {"hinge": None, "minimax": None}, seeds=(0, 1, 2))
+    for loss, scale in (("hinge", 1.0), ("minimax", 1.5)):
+        for seed in range(3):
+            making.add_trial(run, loss, seed, measures={"fd": Value(last=scale + 0.01 * seed, better="lower")})
+    command = ["compare", str(run), "--by", "loss", "--measure", "fd"]
+    assert main([*command, "--fail-on", "fd>5%"]) == 1
+    assert "ring · minimax +4" in capsys.readouterr().err
+    assert main([*command, "--fail-on", "fd<-5%"]) == 0
+    assert main([*command, "--baseline", "minimax", "--fail-on", "fd<-5%"]) == 1
