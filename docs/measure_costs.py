@@ -1,7 +1,8 @@
 """Measures what a step costs with each loss, regularizer and update rule, into docs/data/step_costs.json.
 
-Run it as ``.venv/bin/python docs/measure_costs.py``, on a machine that does little else; ``--missing`` measures only
-what the file lacks and keeps the rest. The reference pages show its numbers; nothing ever compares them with the clock.
+Run it as ``.venv/bin/python docs/measure_costs.py``, on a machine that does little else; ``--missing`` measures what
+the file lacks or has with a wide interval, and keeps the rest. The reference pages show its numbers; nothing ever
+compares them with the clock.
 
 Each component, with its defaults, trains beside the same cell without it, in one process and on one thread, in short
 windows in the order ABBA. A ratio is that of the two windows with it to the two without, so that what slows the
@@ -41,7 +42,12 @@ PROTOCOL = (
     "engine, float32, one CPU thread, both in one process; the interval covers the median with at least 95 %, by order "
     "statistics. Losses that ask for embeddings or energies are measured with the discriminator that returns them."
 )
-SHARED = "other work ran on the machine; single times mean little, and only paired ratios are kept"
+SHARED = (
+    "other work ran on the machine, so that only paired ratios are kept; those with an interval wider than 0.18 of the "
+    "ratio were measured once more"
+)
+WIDE = 0.18
+"""Width of an interval, as a share of its ratio, from which it is measured anew."""
 WARM, QUADRUPLES, WINDOW_S, LONGEST_S = 8, 31, 0.02, 12.0
 """Steps before the first window; quadruples; least length of a window; seconds after which no quadruple begins."""
 
@@ -171,10 +177,15 @@ def entry(cls: type[Component], name: str, registry: Registry) -> dict[str, Any]
         return {"skip": error.message}
 
 
+def narrow(found: Mapping[str, Any] | None) -> bool:
+    """Whether an entry of the file can stay: a refusal, or a ratio with a narrow interval."""
+    return found is not None and ("skip" in found or found["high"] - found["low"] <= WIDE * found["ratio"])
+
+
 def main() -> int:
     """Measure, and write the file."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--missing", action="store_true", help="measure only what the file lacks")
+    parser.add_argument("--missing", action="store_true", help="keep what the file has with a narrow interval")
     missing = parser.parse_args().missing
     before: Mapping[str, Any] = json.loads(FILE.read_text(encoding="utf-8")) if missing and FILE.exists() else {}
     torch.set_num_threads(1)
@@ -182,7 +193,9 @@ def main() -> int:
     ratios: dict[str, dict[str, Any]] = {role: {} for role in ROLES}
     for cls in components(registry):
         kept = before.get("ratios", {}).get(cls.role, {}).get(cls.name, {})
-        ratios[cls.role][cls.name] = found = {n: kept.get(n) or entry(cls, n, registry) for n in CELLS}
+        ratios[cls.role][cls.name] = found = {
+            n: kept[n] if narrow(kept.get(n)) else entry(cls, n, registry) for n in CELLS
+        }
         sys.stdout.write(f"{cls.role} {cls.name}: {json.dumps(found)}\n")
         sys.stdout.flush()
     content = {
