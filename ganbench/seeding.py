@@ -37,7 +37,7 @@ def stream(seed: int, name: str) -> Generator:
 
 @contextlib.contextmanager
 def global_stream(seed: int, name: str) -> Iterator[None]:
-    """Let code that draws from torch's global generator (``nn`` initialisers) draw from a named stream, then restore."""
+    """Let code that draws from torch's global generator (``nn`` initialisers) draw from a named one, then restore."""
     import torch
 
     with torch.random.fork_rng(devices=[]):
