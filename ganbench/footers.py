@@ -7,7 +7,7 @@ from typing import Any
 
 from ganbench.stats import Estimate
 from ganbench.table import CLOCK, PROTOCOL, Column, Row
-from ganbench.trials import Asked, Group, Trial, block_of, is_unsure, joined
+from ganbench.trials import Asked, Group, Trial, block_of, is_number, is_unsure, joined
 
 
 def footers_of(
@@ -31,6 +31,11 @@ def footers_of(
         said.append(f"Mean ± half-width of the 95 % Student-t interval over {many}; failed trials are not in it.")
     elif known:
         said.append("Means; no row has two seeds done, so there are no intervals.")
+    done = [t for group in groups for t in group.done]
+    lost = {c.name: sum(not is_number(t.get(c.name)) for t in done) for c in columns if c.kind == "measure"}
+    if told := [f"{n} of {name}" for name, n in lost.items() if n]:
+        text = f"Of {len(done)} finished trials, values that are not finite are not in the means"
+        said.append(f"{text}: {', '.join(told)}.")
     if averaged and asked.by:
         text = f"A row averages the cells of a seed first, over {', '.join(averaged)}"
         if pairs is None:

@@ -45,8 +45,8 @@ class Settings(Component, role="run", name="run"):
     samples: int = field(default=2_500, ge=2, doc="generated samples per evaluation, against as many real ones")
     evaluations: int = field(default=5, ge=1, doc="evaluations during training, evenly spaced, the last one at the end")
     precision: Literal["float32", "float64"] = "float32"
-    engine: Literal["serial", "fused"] = "serial"
-    compile: bool = False
+    engine: Literal["serial", "fused"] = field(default="serial", doc="fused: the seeds of a cell train in one step")
+    compile: bool = field(default=False, doc="compile the fused step into one graph for each kind of step")
     threads: int = field(default=0, ge=0, doc="CPU threads of each process; 0: one, and as many processes as cores")
     checkpoint_every: int = field(
         default=1_000, ge=0, doc="steps between checkpoints that an interrupted trial resumes from"
@@ -431,7 +431,7 @@ def _axis(role: str, block: Mapping[str, Any], place: str, registry: Registry) -
         expanded = [_expand(v, where, role, registry) for v, where in zip(stack, places, strict=True)]
         for values in itertools.product(*expanded):
             found.append(tuple(registry.parse(role, v, where) for v, where in zip(values, places, strict=True)))
-    return list(dict.fromkeys(found))
+    return found  # repeated alternatives too: they may be zipped with others, and a cell counts once anyway
 
 
 def _expand(value: Any, place: str, role: str, registry: Registry) -> list[Any]:

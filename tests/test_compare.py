@@ -231,8 +231,9 @@ def test_results_compare_is_a_frame_and_plot_teaches(tmp_path, monkeypatch):
 
 
 def test_plot_draws_a_line_for_each_cell(tmp_path):
-    matplotlib = pytest.importorskip("matplotlib")
-    matplotlib.use("agg")
+    import matplotlib as mpl
+
+    mpl.use("agg")
     a, _ = two_runs(tmp_path)
     for path in a.glob("trials/*/seed-*/curves.jsonl"):
         path.write_text("".join(json.dumps({"step": s, "fd": 1.0 + s}) + "\n" for s in (5, 10)))

@@ -365,3 +365,11 @@ def test_the_footer_names_seeds_protocol_and_how_time_was_taken():
         "nothing else ran beside",
     ):
         assert part in text
+
+
+def test_values_that_are_not_finite_are_told_and_not_averaged_in_silence():
+    records = [trial(s, 2.0) for s in range(2)] + [trial(2)]  # the third trial is done and has no finite fd
+    table = one(records)
+    assert table.rows[0].entries["fd"].n == 2
+    assert any("Of 3 finished trials" in f and "1 of fd" in f for f in table.footers)
+    assert not any("not finite" in f for f in one(records[:2]).footers)
