@@ -61,6 +61,26 @@ class ZeroCenteredGradientPenalty(
         return batch_norm_refusal(self.name, cell)
 
 
+class MaxGradientPenalty(Regularizer, name="max-gradient-penalty", source="https://arxiv.org/abs/1902.05687"):
+    """weight max ||grad_x D(x)||^2 over x = u real + (1 - u) fake, u ~ U(0, 1) once per sample, of the batch.
+
+    The steepest sample stands for the Lipschitz constant, so the value grows with the batch.
+    """
+
+    weight: float = field(default=1.0, ge=0.0, doc="coefficient")
+
+    def noise(self, batch: Batch, rng: Generator) -> Slots:
+        return {"u": batch.per_sample(rng)}
+
+    def d_penalty(self, at: DStep) -> Tensor:
+        u = at.noise["u"]
+        gradient = at.score_grad(u * at.real + (1 - u) * at.fake)
+        return self.weight * gradient.square().flatten(1).sum(1).amax()
+
+    def mismatch(self, cell: Cell) -> str | None:
+        return batch_norm_refusal(self.name, cell)
+
+
 class Dragan(Regularizer, name="dragan", source="https://arxiv.org/abs/1705.07215"):
     """weight E (||grad_x D(x + d)|| - target)^2 around real x, with one of three published perturbations d.
 
@@ -160,4 +180,11 @@ class AdversarialLipschitz(Regularizer, name="adversarial-lipschitz", source="ht
 @hookimpl
 def ganbench_components() -> Iterable[type[Component]]:
     """Every regularizer of this module."""
-    return [LipschitzPenalty, ZeroCenteredGradientPenalty, Dragan, AnalyticNoise, AdversarialLipschitz]
+    return [
+        LipschitzPenalty,
+        MaxGradientPenalty,
+        ZeroCenteredGradientPenalty,
+        Dragan,
+        AnalyticNoise,
+        AdversarialLipschitz,
+    ]

@@ -11,12 +11,14 @@ from ganbench.testing import check, d_penalty
 from ganbench_zoo.augmentation import ADA, APA, DiffAugment, Packing
 from ganbench_zoo.consistency import BalancedConsistency, Consistency, LatentConsistency
 from ganbench_zoo.generator_side import FeatureMatching, ModeSeeking, PathLength, TopK
+from ganbench_zoo.gradients import AdaptiveGradientClipping, GradientCentralization
 from ganbench_zoo.normalization import Bjorck, GradientNormalization
 from ganbench_zoo.penalties_gradient import (
     AdversarialLipschitz,
     AnalyticNoise,
     Dragan,
     LipschitzPenalty,
+    MaxGradientPenalty,
     ZeroCenteredGradientPenalty,
 )
 from ganbench_zoo.penalties_score import EpsilonDrift, LeCam
@@ -40,6 +42,9 @@ CASES = [
     (GradientPenalty(), VECTORS),
     (LipschitzPenalty(target=0.1), VECTORS),
     (ZeroCenteredGradientPenalty(), VECTORS),
+    (MaxGradientPenalty(), VECTORS),
+    (AdaptiveGradientClipping(on="both"), VECTORS),
+    (GradientCentralization(), VECTORS),
     (Dragan(), VECTORS),
     (Dragan(variant="symmetric"), VECTORS),
     (Dragan(variant="gaussian"), VECTORS),
