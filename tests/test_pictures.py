@@ -31,7 +31,8 @@ def blueness(picture: np.ndarray) -> np.ndarray:
 
 
 def test_the_ending_of_the_name_does_not_matter(tmp_path):
-    draw(tmp_path / "samples.png.partial", torch.zeros(3, 2), RING)
+    named, odd = (draw(tmp_path / name, torch.zeros(3, 2), RING) for name in ("samples.png", "samples.png.partial"))
+    assert np.array_equal(named, odd)
 
 
 @pytest.mark.parametrize("side", [8, 28, 32, 64, 100])
