@@ -1,0 +1,69 @@
+"""The ``[run]`` table: how every cell of a grid is trained."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Literal
+
+from ganbench.component import Component, field, plain
+from ganbench.errors import ConfigError
+
+
+class Settings(Component, role="run", name="run"):
+    """The ``[run]`` table: how every cell of a grid is trained."""
+
+    seeds: int | tuple[int, ...] = field(default=5, ge=0, doc="number of seeds (0, 1, ...), or a list of them")
+    steps: int = field(default=5_000, ge=1, doc="whole training iterations")
+    batch: int = field(default=64, ge=2, doc="samples a player sees in one turn")
+    ema: float = field(default=0.999, ge=0.0, lt=1.0, doc="weight of the past in the generator's running average")
+    samples: int = field(default=2_500, ge=2, doc="generated samples per evaluation, against as many real ones")
+    evaluations: int = field(default=5, ge=1, doc="evaluations during training, evenly spaced, the last one at the end")
+    precision: Literal["float32", "float64"] = "float32"
+    engine: Literal["serial", "fused"] = field(default="serial", doc="fused: the seeds of a cell train in one step")
+    compile: bool = field(default=False, doc="compile the fused step into one graph for each kind of step")
+    threads: int = field(default=0, ge=0, doc="CPU threads of each process; 0: one, and as many processes as cores")
+    checkpoint_every: int = field(
+        default=1_000, ge=0, doc="steps between checkpoints that an interrupted trial resumes from"
+    )
+    timeout: str = "none"
+    plugins: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+
+    @classmethod
+    def title(cls) -> str:
+        """What messages call it."""
+        return "a run"
+
+    def validate(self) -> None:
+        parse_duration(self.timeout, place=".timeout")
+        if isinstance(self.seeds, tuple) and len(set(self.seeds)) != len(self.seeds):
+            raise ConfigError(f"{list(self.seeds)} names a seed twice", place=".seeds")
+        if self.compile and self.engine == "serial":
+            raise ConfigError("only the fused engine is compiled", place=".compile", hint='add engine = "fused"')
+        if not self.seed_list:
+            raise ConfigError(f"{plain(self.seeds)!r} means no seed at all", place=".seeds")
+
+    @property
+    def seed_list(self) -> tuple[int, ...]:
+        """The seeds, in order."""
+        return tuple(range(self.seeds)) if isinstance(self.seeds, int) else self.seeds
+
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def parse_duration(text: str | float, *, place: str = "") -> float:
+    """Seconds in ``"90s"``, ``"30m"``, ``"2h"``, ``"1d"`` or a number; ``"none"`` is infinite.
+
+    Raises:
+        ConfigError: it is none of these.
+    """
+    if isinstance(text, int | float):
+        return float(text)
+    if text == "none":
+        return math.inf
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", text.strip())
+    if match is None or float(match[1]) == 0:
+        raise ConfigError(f"{text!r} is not a duration", place=place, hint='write "90s", "30m", "2h" or "none"')
+    return float(match[1]) * _UNITS[match[2] or "s"]
