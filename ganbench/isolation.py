@@ -7,14 +7,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from ganbench.critic import Critic
+from ganbench.derivatives import Autograd
 from ganbench.errors import ContractError
 from ganbench.loss import Loss
 from ganbench.networks import Network
-from ganbench.optimizer import Optimizer
 from ganbench.regularizer import Batch, DStep, GStep, Regularizer
 from ganbench.seeding import stream
 from ganbench.state import Params, Side, Slots
-from ganbench.step import Autograd, Critic, Game, scalar
+from ganbench.step import scalar
 
 Function = Callable[[Tensor], Tensor]
 
@@ -150,19 +151,8 @@ class _Function(nn.Module):
 
 
 def _critic(score: Function, regularizer: Regularizer, player: Side, noise: Slots, state: Slots) -> Critic:
-    network = Network(_Function(score))
-    game = Game(
-        generator=network,
-        discriminator=network,
-        loss=Loss(),
-        regularizers=(),
-        active=(),
-        optimizer=Optimizer(lr_g=0.0, lr_d=0.0),
-        ema_decay=0.0,
-        derivatives=Autograd(),
-    )
     wrappers = [(regularizer, noise, state)] if regularizer.uses("score") else []
-    return Critic(game, {}, {}, None, player=player, wrappers=wrappers)
+    return Critic(Network(_Function(score)), Loss(), Autograd(), {}, {}, None, player=player, wrappers=wrappers)
 
 
 def _state(regularizer: Regularizer, player: Side, function: Function, like: Tensor, given: Slots | None) -> Slots:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from ganbench.derivatives import Gradient
 from ganbench.state import Params, Player, Side, State, Turn, Turns
-from ganbench.step import Game, Gradient
+from ganbench.step import Game
 
 Aux = TypeVar("Aux")
 Tree = TypeVar("Tree")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from ganbench.critic import Critic
+from ganbench.derivatives import Derivatives
 from ganbench.errors import ContractError
 from ganbench.loss import Loss, LossStep
 from ganbench.networks import Network
@@ -17,181 +19,7 @@ from ganbench.regularizer import DStep, GStep, Regularizer
 from ganbench.state import SIDES, Params, Player, Side, Slots, State, Turn
 from ganbench.update import Update
 
-Aux = TypeVar("Aux")
 AllSlots = tuple[dict[str, Slots], ...]
-Gradient = Callable[[bool], Tensor]
-"""``gradient(create_graph)``: the input gradient of a forward pass that was made already."""
-Scored = Callable[[Tensor], tuple[Tensor, Params]]
-"""From samples to D's scores of them and the buffers after the call."""
-
-
-class Derivatives(Protocol):
-    """How gradients are taken: by autograd for one seed, by function transforms where seeds are stacked."""
-
-    def gradients(self, objective: Callable[[Params], tuple[Tensor, Aux]], params: Params) -> tuple[Params, Aux]:
-        """The gradient of ``objective(params)[0]``, and what else it returned."""
-        ...
-
-    def slope(self, function: Callable[[Params], Tensor], at: Params) -> Params:
-        """The gradient of ``function``, itself differentiable in whatever ``at`` and the function depend on."""
-        ...
-
-    def scored(
-        self, score: Callable[[Tensor], tuple[Tensor, Params]], x: Tensor
-    ) -> tuple[Tensor, Tensor, Params, Gradient]:
-        """``x`` as the forward pass took it, its scores, the buffers after, and the input gradient of that pass."""
-        ...
-
-    def input_gradient(self, score: Callable[[Tensor], Tensor], x: Tensor, *, create_graph: bool) -> Tensor:
-        """The gradient of ``score(x).sum()`` with respect to ``x``."""
-        ...
-
-
-class Autograd:
-    """Plain autograd, for one seed: the reference."""
-
-    def gradients(self, objective: Callable[[Params], tuple[Tensor, Aux]], params: Params) -> tuple[Params, Aux]:
-        leaves = {name: p.detach().requires_grad_() for name, p in params.items()}
-        value, aux = objective(leaves)
-        if not value.requires_grad:  # nothing in the objective depends on these parameters
-            return {name: torch.zeros_like(p) for name, p in params.items()}, aux
-        grads = torch.autograd.grad(value, list(leaves.values()), materialize_grads=True)
-        return dict(zip(params, grads, strict=True)), aux
-
-    def slope(self, function: Callable[[Params], Tensor], at: Params) -> Params:
-        # a view is a variable of its own: what else the function makes of `at` is constant to this derivative
-        leaves = {name: p.view_as(p) if p.requires_grad else p.detach().requires_grad_() for name, p in at.items()}
-        value = function(leaves)
-        if not value.requires_grad:
-            return {name: torch.zeros_like(p) for name, p in at.items()}
-        grads = torch.autograd.grad(value, list(leaves.values()), create_graph=True, materialize_grads=True)
-        return dict(zip(at, grads, strict=True))
-
-    def scored(
-        self, score: Callable[[Tensor], tuple[Tensor, Params]], x: Tensor
-    ) -> tuple[Tensor, Tensor, Params, Gradient]:
-        x = x if x.requires_grad else x.detach().requires_grad_()  # with a history where that is to be derived too
-        scores, buffers = score(x)
-        return x, scores, buffers, lambda create_graph: _gradient(scores, x, create_graph=create_graph, retain=True)
-
-    def input_gradient(self, score: Callable[[Tensor], Tensor], x: Tensor, *, create_graph: bool) -> Tensor:
-        with torch.enable_grad():  # `observe` runs without gradients, and may ask for this one
-            x = x if x.requires_grad else x.detach().requires_grad_()
-            return _gradient(score(x), x, create_graph=create_graph, retain=create_graph)
-
-
-def _gradient(scores: Tensor, x: Tensor, *, create_graph: bool, retain: bool) -> Tensor:
-    if not scores.requires_grad:  # a discriminator that ignores its input
-        return torch.zeros_like(x)
-    (gradient,) = torch.autograd.grad(
-        scores.sum(), x, create_graph=create_graph, retain_graph=retain, materialize_grads=True
-    )
-    return gradient
-
-
-class Critic:
-    """The discriminator under one set of parameters, remembering the forward passes that the objective made.
-
-    ``score`` and ``score_grad`` are what regularizers get; ``judge`` makes scores of outputs that are none yet.
-    Passes of the objective go through :meth:`main`: they alone write running statistics, and their input gradients
-    are had without another forward pass.
-    """
-
-    def __init__(
-        self,
-        game: Game,
-        params: Params,
-        buffers: Params,
-        labels: Tensor | None,
-        *,
-        player: Side,
-        wrappers: Sequence[tuple[Regularizer, Slots, Slots]] = (),
-    ) -> None:
-        """``wrappers`` are regularizers with a ``score``, and their noise and state in the turn of ``player``."""
-        self.game, self.params, self.frozen, self.labels = game, params, buffers, labels
-        self.buffers, self.player, self.wrappers = buffers, player, wrappers
-        self.judge: Callable[[Tensor], Tensor] = lambda output: output
-        self._made: list[tuple[Tensor, Gradient]] = []
-
-    def main(self, x: Tensor, *, remember: bool) -> tuple[Tensor, Tensor]:
-        """``x`` as D saw it, and D's output; with ``remember``, its input gradient can be asked for later."""
-        # the gradient of an embedding is not that of a score
-        if not remember or self.game.loss.output == "embedding":
-            scores, self.buffers = self._call(x, self.buffers, self.labels)
-            return x, scores
-        x, scores, self.buffers, gradient = self.game.derivatives.scored(
-            lambda seen: self._call(seen, self.buffers, self.labels), x
-        )
-        self._made.append((x, gradient))
-        return x, scores
-
-    def output(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self._call(x, self.frozen, self.labels if labels is None else labels)[0]
-
-    def score(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.judge(self.output(x, labels))
-
-    def code(self, x: Tensor) -> Tensor:
-        return self.game.discriminator(self.params, self.frozen, x, self.labels, True)[0]
-
-    def score_grad(self, x: Tensor, labels: Tensor | None = None, *, create_graph: bool = True) -> Tensor:
-        if labels is None:
-            for made, gradient in self._made:
-                if made is x:
-                    return gradient(create_graph)
-        return self.game.derivatives.input_gradient(lambda seen: self.score(seen, labels), x, create_graph=create_graph)
-
-    def _call(self, x: Tensor, buffers: Params, labels: Tensor | None) -> tuple[Tensor, Params]:
-        def call(seen: Tensor) -> tuple[Tensor, Params]:
-            scores, written = self.game.discriminator(self.params, buffers, seen, labels)
-            dims = 2 if self.game.loss.output == "embedding" else 1
-            if scores.dim() != dims or scores.shape[0] != seen.shape[0]:
-                wanted = f"[{seen.shape[0]}]" if dims == 1 else f"[{seen.shape[0]}, d]"
-                raise ContractError(
-                    f"the discriminator returned scores of shape {list(scores.shape)}, expected {wanted}",
-                    hint="end forward() with .squeeze(1)" if tuple(scores.shape[1:]) == (1,) else "",
-                )
-            return scores, written
-
-        scored: Scored = call
-        for regularizer, noise, own in self.wrappers:
-            scored = self._wrapped(scored, regularizer, noise, own)
-        return scored(x)
-
-    def _wrapped(self, call: Scored, regularizer: Regularizer, noise: Slots, own: Slots) -> Scored:
-        """``call`` with ``regularizer.score`` around it; the buffers are those that its last call left."""
-
-        def outer(x: Tensor) -> tuple[Tensor, Params]:
-            inner = Inner(call, self.game.derivatives, self.player)
-            scores = regularizer.score(inner, x, noise, own)
-            if inner.buffers is None or scores.shape != inner.shape:
-                expected = "no call of D" if inner.shape is None else f"{list(inner.shape)}"
-                raise ContractError(
-                    f"{regularizer.name}.score returned scores of shape {list(scores.shape)}, expected {expected}",
-                )
-            return scores, inner.buffers
-
-        return outer
-
-
-class Inner:
-    """What ``Regularizer.score`` calls: the scores of a discriminator, and their input gradients."""
-
-    def __init__(self, call: Scored, derivatives: Derivatives, player: Side) -> None:
-        self.call, self.derivatives, self.player = call, derivatives, player
-        self.buffers: Params | None = None
-        self.shape: torch.Size | None = None
-
-    def __call__(self, x: Tensor) -> Tensor:
-        scores, self.buffers = self.call(x)
-        self.shape = scores.shape
-        return scores
-
-    def with_grad(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.enable_grad():  # scores are also asked for where nobody derives them
-            _, scores, self.buffers, gradient = self.derivatives.scored(self.call, x)
-            self.shape = scores.shape
-            return scores, gradient(True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -424,7 +252,16 @@ class Game:
         slots = state.regularizers if slots is None else slots
         wrappers = [(r, turn.noise[i], self._own(i, "d", slots)) for i, r in self._with("score")]
         params = self._effective("d", state.d.params, slots)
-        return Critic(self, params, state.d.buffers, turn.labels, player=player, wrappers=wrappers)
+        return Critic(
+            self.discriminator,
+            self.loss,
+            self.derivatives,
+            params,
+            state.d.buffers,
+            turn.labels,
+            player=player,
+            wrappers=wrappers,
+        )
 
     def _weighed(self, player: Side, total: Tensor, state: State, slots: AllSlots) -> tuple[Tensor, dict[str, Tensor]]:
         """``total`` with the penalties on the parameters of ``player``, and what is to be logged of them."""

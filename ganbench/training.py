@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ganbench import checkpoint, codeprint, environment
+from ganbench.derivatives import Autograd
 from ganbench.errors import ResultsError
 from ganbench.evaluation import Bench, check_spec, generate
 from ganbench.feed import Feed
@@ -25,7 +26,7 @@ from ganbench.records import Record, Status, Value, append_line, read_json, read
 from ganbench.samples import Samples, SampleSpec
 from ganbench.seeding import global_stream, stream
 from ganbench.state import Params
-from ganbench.step import Autograd, Game, effective_generator, initial_state
+from ganbench.step import Game, effective_generator, initial_state
 from ganbench.timing import StepClock, now
 
 Report = Callable[[str, Mapping[str, Any]], None]

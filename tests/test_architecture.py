@@ -20,9 +20,9 @@ CORE = Path(ganbench.__file__).parent
 ZOO = CORE.parent / "plugins" / "ganbench_zoo"
 LAYERS = (
     "charts errors hookspecs pictures samples seeding state stats timing",
-    "component effects ranking records text",
+    "component derivatives effects ranking records text",
     "checkpoint codeprint dataset environment factors loss metric networks optimizer progress regularizer table update",
-    "numerals trials",
+    "critic numerals trials",
     "differences documents footers pivot rawdata terminal",
     "marks",
     "render tabulate",

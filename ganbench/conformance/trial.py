@@ -9,6 +9,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
+from ganbench.derivatives import Autograd
 from ganbench.feed import Feed
 from ganbench.isolation import d_penalty, g_penalty
 from ganbench.loss import Loss
@@ -18,7 +19,7 @@ from ganbench.regularizer import Regularizer
 from ganbench.samples import Samples
 from ganbench.seeding import global_stream, stream
 from ganbench.state import Params, Slots, State
-from ganbench.step import Autograd, Game, initial_state
+from ganbench.step import Game, initial_state
 from ganbench.update import Update
 
 BATCH, LATENT = 8, 4

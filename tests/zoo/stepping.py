@@ -4,10 +4,11 @@ import torch
 from torch import nn
 
 from ganbench import Samples, stream
+from ganbench.derivatives import Autograd
 from ganbench.feed import Feed
 from ganbench.lift import Stacked, Transforms, stack, stack_turns
 from ganbench.networks import Network
-from ganbench.step import Autograd, Game, initial_state
+from ganbench.step import Game, initial_state
 from ganbench_zoo.losses import NonSaturating
 from ganbench_zoo.optimizers import Adam
 from ganbench_zoo.updates import Alternating

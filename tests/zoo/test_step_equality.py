@@ -6,8 +6,9 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812 # torch's own name for it
 
 from ganbench import Batch, Turn, Turns, stream
+from ganbench.derivatives import Autograd
 from ganbench.networks import Network
-from ganbench.step import Autograd, Game, initial_state
+from ganbench.step import Game, initial_state
 from ganbench_zoo import losses, regularizers
 from ganbench_zoo.losses import LeastSquares, NonSaturating
 from ganbench_zoo.optimizers import Adam

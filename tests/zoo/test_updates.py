@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from ganbench import Turn, Turns
+from ganbench.derivatives import Autograd
 from ganbench.networks import Network
-from ganbench.step import Autograd, Game, initial_state
+from ganbench.step import Game, initial_state
 from ganbench_zoo.losses import NonSaturating, Wasserstein
 from ganbench_zoo.optimizers import SGD
 from ganbench_zoo.regularizers import R1
