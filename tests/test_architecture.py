@@ -36,6 +36,7 @@ LAYERS = (
     "testing worker",
     "preload runner",
     "api",
+    "commands",
     "cli",
 )
 """A module imports from layers above its own in this list alone, even within functions."""

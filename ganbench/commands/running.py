@@ -1,0 +1,74 @@
+"""Commands that train and that say what would be trained: run, plan."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ganbench.commands.options import Adder, grid_options, json_option, load_registry, names, print_json, whole_number
+from ganbench.commands.tables import print_tables
+
+
+def add(command: Adder) -> None:
+    """Add the commands of this module."""
+    run = command("run", _run, "run a grid, or go on with it: the same command resumes")
+    grid_options(run)
+    run.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:0,1 (default: auto)")
+    run.add_argument(
+        "--workers", type=whole_number, default=0, metavar="N", help="processes at a time (default: all cores)"
+    )
+    run.add_argument("--retry", default="", metavar="STATUS,...", help="run failed trials of these statuses again")
+    run.add_argument("--timeout", metavar="T", help="longest time for a trial, such as 90s, 30m or 2h")
+    run.add_argument("--smoke", action="store_true", help="two steps of one seed of each cell, into NAME-smoke")
+
+    plan = command("plan", _plan, "show cells, skips with reasons and what is on disk; trains nothing")
+    grid_options(plan)
+    json_option(plan)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from ganbench import progress
+    from ganbench.grid import Grid, parse_duration
+    from ganbench.runner import Options, execute
+
+    grid = Grid.load(args.grid)
+    options = Options(
+        device=args.device,
+        workers=args.workers,
+        seeds=args.seeds,
+        steps=args.steps,
+        retry=tuple(names(args.retry)),
+        timeout=None if args.timeout is None else parse_duration(args.timeout, place="--timeout"),
+        plugins=tuple(args.plugin),
+        without=tuple(args.without),
+        smoke=args.smoke,
+    )
+    console = Console(stderr=True)
+    live = console.is_terminal and not console.is_dumb_terminal
+    display = progress.Bars(console) if live else progress.Lines(sys.stderr)
+    outcome = execute(grid, Path(args.results), options, display)
+    print_tables(outcome.results, args)
+    folder = outcome.run.folder
+    if outcome.exit_code == 130:
+        print(f"\ninterrupted: finished trials are kept in {folder}; the same command goes on", file=sys.stderr)
+    else:
+        print(f"\nresults: {folder}", file=sys.stderr)
+    return outcome.exit_code
+
+
+def _plan(args: argparse.Namespace) -> int:
+    from ganbench import plan as planning
+    from ganbench import views
+    from ganbench.grid import Grid
+
+    grid = Grid.load(args.grid)
+    registry = load_registry(args, grid.plugin_files, grid.settings.without)
+    made = planning.make(grid, registry, Path(args.results) / grid.name, seeds=args.seeds, steps=args.steps)
+    if args.json:
+        print_json(views.plan_facts(made))
+    else:
+        views.print_plan(made)
+    return 0
