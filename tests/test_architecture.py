@@ -20,7 +20,7 @@ CORE = Path(ganbench.__file__).parent
 ZOO = CORE.parent / "plugins" / "ganbench_zoo"
 LAYERS = (
     "charts errors hookspecs pictures samples seeding state stats timing",
-    "component derivatives effects ranking records text",
+    "component derivatives devices effects observers processes ranking records text",
     "checkpoint codeprint dataset environment factors loss metric networks optimizer progress regularizer table update",
     "critic numerals trials",
     "differences documents footers pivot rawdata terminal",
@@ -34,7 +34,8 @@ LAYERS = (
     "conformance doctor plan report scaffold schema training",
     "cohort dirac",
     "testing worker",
-    "preload runner",
+    "driver preload",
+    "runner",
     "api",
     "commands",
     "cli",

@@ -19,8 +19,9 @@ import pytest
 from ganbench import scaffold, testing
 from ganbench.cli import build_parser
 from ganbench.grid import AXES, Grid
+from ganbench.observers import Silent
 from ganbench.registry import Registry
-from ganbench.runner import Options, Silent, execute
+from ganbench.runner import Options, execute
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(

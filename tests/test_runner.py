@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from ganbench.devices import find_devices
 from ganbench.errors import ConfigError, DeviceError, ResultsError
 from ganbench.grid import Grid
 from ganbench.records import Record
-from ganbench.runner import Options, execute, find_devices
+from ganbench.runner import Options, execute
 
 
 def results_of(folder: Path) -> dict[str, bytes]:
@@ -208,10 +209,10 @@ def test_an_interrupt_ends_with_130_keeps_what_is_done_and_resumes(small, tmp_pa
 
 
 def test_a_driver_refuses_a_folder_that_another_one_works_on(small, tmp_path):
-    from ganbench.runner import _only_driver
+    from ganbench.processes import only_driver
 
     (tmp_path / "small").mkdir()
-    with _only_driver(tmp_path / "small"), pytest.raises(ResultsError, match="another ganbench"):
+    with only_driver(tmp_path / "small"), pytest.raises(ResultsError, match="another ganbench"):
         execute(Grid.load(small), tmp_path, Options(device="cpu"))
 
 

@@ -11,9 +11,10 @@ import pytest
 from ganbench.cli import main
 from ganbench.errors import PluginError
 from ganbench.grid import Grid
+from ganbench.observers import Silent
 from ganbench.plan import make
 from ganbench.registry import Registry
-from ganbench.runner import Options, Silent, execute
+from ganbench.runner import Options, execute
 from ganbench_zoo.losses import Wasserstein
 
 REGISTRY = Registry.load()

@@ -1,0 +1,32 @@
+"""The devices a run may use, from what was asked for and what is there."""
+
+from __future__ import annotations
+
+from ganbench.errors import DeviceError
+
+
+def find_devices(asked: str) -> list[str]:
+    """The devices that ``auto``, ``cpu``, ``cuda`` or ``cuda:0,1`` names.
+
+    Raises:
+        DeviceError: it is not there, or not a device.
+    """
+    if asked == "cpu":
+        return ["cpu"]
+    kind, _, numbers = asked.partition(":")
+    if kind not in {"auto", "cuda"} or (numbers and not all(n.isdigit() for n in numbers.split(","))):
+        raise DeviceError(f"{asked!r} is not a device", place="--device", hint="auto, cpu, cuda, cuda:0 or cuda:0,1")
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if count == 0:
+        if kind == "auto":
+            return ["cpu"]
+        raise DeviceError(
+            "no CUDA device was found", place=f"--device {asked}", hint="use --device cpu, or see ganbench doctor"
+        )
+    chosen = [int(n) for n in numbers.split(",")] if numbers else list(range(count))
+    for number in chosen:
+        if number >= count:
+            raise DeviceError(f"there is no cuda:{number}", place=f"--device {asked}", hint=f"{count} found")
+    return [f"cuda:{n}" for n in chosen]

@@ -1,0 +1,226 @@
+"""Cells go to processes, one each, and whatever happens to a process becomes a record."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections import deque
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ganbench.cell import Cell, Trial
+from ganbench.errors import ResultsError
+from ganbench.grid import Grid
+from ganbench.observers import Display, call_observers
+from ganbench.processes import context, death, terminating, without_main
+from ganbench.records import Record, Status
+from ganbench.registry import Registry
+from ganbench.results import Results
+from ganbench.settings import parse_duration
+from ganbench.timing import now
+from ganbench.training import Training, make_record
+from ganbench.worker import LOG, Job, work
+
+if TYPE_CHECKING:
+    from ganbench.runner import Options, Run
+
+GRACE = 5.0
+"""Seconds between asking a process to end and killing it."""
+
+
+@dataclass
+class _Slot:
+    """A process at work, and what it was last heard of."""
+
+    number: int
+    device: str
+    job: Job
+    cell: Cell
+    process: BaseProcess
+    events: Connection
+    lifeline: Connection
+    left: list[int]
+    running: list[int] = field(default_factory=list)
+    """Seeds in training: one, or all those that train together."""
+    deadline: float = math.inf
+    verdict: tuple[Status, str] | None = None
+    """Why the driver killed it."""
+
+
+@dataclass
+class Driver:
+    """Hands cells to processes and turns whatever happens to them into records."""
+
+    run: Run
+    grid: Grid
+    registry: Registry
+    options: Options
+    display: Display
+    threads: int
+    slots: list[_Slot] = field(default_factory=list)
+    complained: set[str] = field(default_factory=set)
+    interrupted: bool = False
+
+    def drive(self) -> None:
+        """Work until nothing is left to do, or the run is interrupted; every trial that began has a record then."""
+        limit = self.options.timeout
+        self.limit = parse_duration(self.grid.settings.timeout) if limit is None else limit
+        queue = self._jobs()
+        free = deque((n, self.run.devices[n % len(self.run.devices)]) for n in range(self.run.workers))
+        self._hook("ganbench_run_started", run=self.run)
+        self.display.begin(self.run)
+        for note in self.run.plan.notes:
+            self.display.note(note)
+        try:
+            with terminating():
+                while queue or self.slots:
+                    while queue and free:
+                        number, device = free.popleft()
+                        cell, seeds, fresh = queue.popleft()
+                        self.slots.append(self._start(number, device, cell, seeds, fresh))
+                    for slot in self._listen():
+                        self.slots.remove(slot)
+                        free.append((slot.number, slot.device))
+                        if slot.left:
+                            queue.appendleft((slot.cell, tuple(slot.left), slot.job.fresh))
+        except KeyboardInterrupt:
+            self.interrupted = True
+            self._stop()
+        finally:
+            self.display.end()
+            for slot in self.slots:
+                slot.process.kill()
+        self._hook("ganbench_run_finished", run=self.run, results=Results(self.run.folder))
+
+    def _jobs(self) -> deque[tuple[Cell, tuple[int, ...], frozenset[int]]]:
+        """For each cell with something to do, its seeds, and those to begin from nothing."""
+        cells: dict[str, tuple[Cell, list[int], set[int]]] = {}
+        for planned in self.run.todo:
+            _, seeds, fresh = cells.setdefault(planned.trial.cell.id, (planned.trial.cell, [], set()))
+            seeds.append(planned.trial.seed)
+            if planned.stage in {"stale", "failed"}:
+                fresh.add(planned.trial.seed)
+        return deque((cell, tuple(seeds), frozenset(fresh)) for cell, seeds, fresh in cells.values())
+
+    def _start(self, number: int, device: str, cell: Cell, seeds: tuple[int, ...], fresh: frozenset[int]) -> _Slot:
+        settings = self.grid.settings
+        job = Job(
+            folder=self.run.folder.resolve(),
+            spec=cell.spec,
+            seeds=seeds,
+            plugins=tuple(Path(f).resolve() for f in (*self.grid.plugin_files, *self.options.plugins)),
+            without=(*settings.without, *self.options.without),
+            training=Training(
+                device=device,
+                threads=self.threads,
+                evaluations=settings.evaluations,
+                checkpoint_every=settings.checkpoint_every,
+                exclusive=self.run.workers == 1,
+            ),
+            fresh=fresh,
+        )
+        spawned = context()
+        events, events_end = spawned.Pipe(duplex=False)
+        lifeline_end, lifeline = spawned.Pipe(duplex=False)
+        process = spawned.Process(target=work, args=(job, events_end, lifeline_end), daemon=True)
+        with without_main():
+            process.start()
+        events_end.close()
+        lifeline_end.close()
+        return _Slot(number, device, job, cell, process, events, lifeline, list(seeds))
+
+    # -- listening ---------------------------------------------------------------------------------------------
+
+    def _listen(self) -> list[_Slot]:
+        """Wait a moment for news; the slots whose process has ended, with their records written."""
+        ready = wait([s.events for s in self.slots] + [s.process.sentinel for s in self.slots], timeout=0.2)
+        ended = []
+        for slot in self.slots:
+            if slot.events in ready:
+                self._read(slot)
+            if slot.process.sentinel in ready:
+                self._read(slot)
+                self._bury(slot)
+                ended.append(slot)
+            elif now() > slot.deadline and slot.verdict is None:
+                slot.verdict = ("timeout", f"not finished after {self.limit:g} s")
+                slot.process.kill()
+        return ended
+
+    def _read(self, slot: _Slot) -> None:
+        with contextlib.suppress(EOFError, OSError):
+            while slot.events.poll():
+                kind, content = slot.events.recv()
+                self._hear(slot, kind, content)
+
+    def _hear(self, slot: _Slot, kind: str, content: dict[str, Any]) -> None:
+        if kind == "broken":
+            for seed in slot.left:
+                self._commit(slot, seed, "error", content["reason"], content["log"])
+            slot.left.clear()
+            return
+        trial = Trial(slot.cell, content["seed"])
+        if kind == "started":
+            slot.running.append(trial.seed)
+            slot.deadline = now() + self.limit * len(slot.running)
+            self.display.started(slot.number, trial)
+            self._hook("ganbench_trial_started", run=self.run, trial=trial)
+        elif kind == "step":
+            self.display.stepped(slot.number, trial, content["step"], content["logs"])
+        elif kind == "record":
+            row = {"trial": str(trial.folder), "cell": trial.cell.name, **trial.cell.labels, **content}
+            self._hook("ganbench_record", run=self.run, record=row)
+        elif kind == "finished":
+            slot.running.remove(trial.seed)
+            slot.deadline = slot.deadline if slot.running else math.inf
+            slot.left.remove(trial.seed)
+            record = Record.read(self.run.folder / trial.folder)
+            if record is not None:
+                self._announce(slot, trial, record)
+
+    def _bury(self, slot: _Slot) -> None:
+        """A process has ended: the trial that it left unfinished becomes a row, the others go to a new process."""
+        slot.process.join()
+        code = slot.process.exitcode or 0
+        slot.events.close()
+        slot.lifeline.close()
+        if not slot.running and (code == 0 or not slot.left):
+            return
+        status, reason = slot.verdict or ("crashed", death(code))
+        for seed in slot.running or slot.left[:1]:
+            self._commit(slot, seed, status, reason)
+            slot.left.remove(seed)
+
+    def _commit(self, slot: _Slot, seed: int, status: Status, reason: str, log: str = "") -> None:
+        trial = Trial(slot.cell, seed)
+        folder = self.run.folder / trial.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / LOG).open("a", encoding="utf-8") as file:
+            file.write(f"{log}ganbench: {status}: {reason}\n")
+        record = make_record(trial, status, reason, training=slot.job.training)
+        record.write(folder)
+        self._announce(slot, trial, record)
+
+    def _announce(self, slot: _Slot, trial: Trial, record: Record) -> None:
+        self.display.finished(slot.number, trial, record)
+        self._hook("ganbench_trial_finished", run=self.run, result=record)
+
+    # -- ending ------------------------------------------------------------------------------------------------
+
+    def _stop(self) -> None:
+        """Interrupted: end the processes; a trial in training keeps its checkpoint and is marked."""
+        for slot in self.slots:
+            slot.process.kill()
+        for slot in self.slots:
+            slot.process.join(GRACE)
+            self._read(slot)
+            for seed in slot.running:
+                with contextlib.suppress(ResultsError):
+                    self._commit(slot, seed, "interrupted", "the run was interrupted")
+
+    def _hook(self, name: str, **arguments: Any) -> None:
+        """Call every observer; one that raises is reported once, and the run goes on."""
+        call_observers(self.registry, name, arguments, self.complained, self.display.note)
