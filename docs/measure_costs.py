@@ -110,6 +110,7 @@ def base(name: str, registry: Registry) -> Cell:
         steps=1_000_000,
         batch=about["batch"],
         ema=0.999,
+        ema_warmup=10.0,
         samples=2,
         precision="float32",
         engine="serial",

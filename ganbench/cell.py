@@ -42,6 +42,7 @@ class Cell:
     steps: int
     batch: int
     ema: float
+    ema_warmup: float
     samples: int
     precision: str
     engine: str
@@ -62,6 +63,7 @@ class Cell:
             "steps": self.steps,
             "batch": self.batch,
             "ema": self.ema,
+            "ema_warmup": self.ema_warmup,
             "samples": self.samples,
             "precision": self.precision,
             "engine": self.engine,
@@ -134,7 +136,7 @@ class Cell:
             **{role: read(role, spec[role]) for role in AXES if role != "regularizer"},
             regularizers=tuple(read("regularizer", r) for r in spec["regularizer"]),
             metrics=tuple(read("metric", m) for m in metrics),
-            **{key: spec[key] for key in ("steps", "batch", "ema", "samples", "precision", "engine")},
+            **{key: spec[key] for key in ("steps", "batch", "ema", "ema_warmup", "samples", "precision", "engine")},
         )
 
 

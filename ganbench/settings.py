@@ -9,6 +9,8 @@ from typing import Literal
 from ganbench.component import Component, field, plain
 from ganbench.errors import ConfigError
 
+DEFAULT_EMA = 0.999
+
 
 class Settings(Component, role="run", name="run"):
     """The ``[run]`` table: how every cell of a grid is trained."""
@@ -16,7 +18,13 @@ class Settings(Component, role="run", name="run"):
     seeds: int | tuple[int, ...] = field(default=5, ge=0, doc="number of seeds (0, 1, ...), or a list of them")
     steps: int = field(default=5_000, ge=1, doc="whole training iterations")
     batch: int = field(default=64, ge=2, doc="samples a player sees in one turn")
-    ema: float = field(default=0.999, ge=0.0, lt=1.0, doc="weight of the past in the generator's running average")
+    ema: float = field(default=DEFAULT_EMA, ge=0.0, lt=1.0, doc="weight of the past in the generator's running average")
+    ema_images: float = field(
+        default=0.0, ge=0.0, doc="half-life of that average in samples seen, instead of `ema`; 0: `ema` counts"
+    )
+    ema_warmup: float = field(
+        default=10.0, ge=1.0, doc="at step t the past weighs at most (1 + t) / (ema_warmup + t); 1: no warm-up"
+    )
     samples: int = field(default=2_500, ge=2, doc="generated samples per evaluation, against as many real ones")
     evaluations: int = field(default=5, ge=1, doc="evaluations during training, evenly spaced, the last one at the end")
     precision: Literal["float32", "float64"] = "float32"
@@ -41,8 +49,15 @@ class Settings(Component, role="run", name="run"):
             raise ConfigError(f"{list(self.seeds)} names a seed twice", place=".seeds")
         if self.compile and self.engine == "serial":
             raise ConfigError("only the fused engine is compiled", place=".compile", hint='add engine = "fused"')
+        if self.ema_images and self.ema != DEFAULT_EMA:
+            raise ConfigError("ema and ema_images both say how long the average lasts", place=".ema_images")
         if not self.seed_list:
             raise ConfigError(f"{plain(self.seeds)!r} means no seed at all", place=".seeds")
+
+    @property
+    def ema_decay(self) -> float:
+        """The weight of the past in the average, a step: ``ema``, or 0.5 ** (batch / ema_images)."""
+        return 0.5 ** (self.batch / self.ema_images) if self.ema_images else self.ema
 
     @property
     def seed_list(self) -> tuple[int, ...]:

@@ -29,7 +29,8 @@ class Game:
     Args:
         active: for each regularizer, whether ``step % every == 0``; the host decides, so no tensor is asked.
         ema_decay: weight of the past in the generator's running average; at step t it is
-            ``min(ema_decay, (1 + t) / (10 + t))``, so that the first steps do not linger.
+            ``min(ema_decay, (1 + t) / (ema_warmup + t))``, so that the first steps do not linger.
+        ema_warmup: 1 for no warm-up; its half-life is at most log 2 / (ema_warmup - 1) of the steps so far.
     """
 
     generator: Network
@@ -40,6 +41,7 @@ class Game:
     optimizer: Optimizer
     ema_decay: float
     derivatives: Derivatives
+    ema_warmup: float = 10.0
 
     def d_grads(self, state: State, turn: Turn) -> tuple[Params, State]:
         """Gradients of :meth:`d_objective`, and the state after the turn."""
@@ -211,7 +213,7 @@ class Game:
     def finish(self, state: State) -> State:
         """The state after a whole step: the generator's average follows, the step is counted."""
         t = state.step.to(torch.float64)
-        weight = 1 - torch.clamp((1 + t) / (10 + t), max=self.ema_decay)
+        weight = 1 - torch.clamp((1 + t) / (self.ema_warmup + t), max=self.ema_decay)
         names = list(state.g.params)
         old, new = [state.ema[n] for n in names], list(state.g.params.values())
         moved = torch._foreach_add(old, torch._foreach_mul(torch._foreach_sub(new, old), weight))  # noqa: SLF001 # the only public door to them is the optimizers'

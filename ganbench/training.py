@@ -170,6 +170,7 @@ class Trainer:
             active=active,
             optimizer=cell.optimizer,
             ema_decay=cell.ema,
+            ema_warmup=cell.ema_warmup,
             derivatives=Autograd(),
         )
         if discriminator is None:

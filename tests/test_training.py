@@ -11,6 +11,7 @@ import torch
 
 from ganbench import checkpoint
 from ganbench.cohort import run_trial
+from ganbench.errors import ConfigError
 from ganbench.grid import Cell, Grid, Trial
 from ganbench.records import read_lines
 from ganbench.registry import Registry
@@ -229,15 +230,33 @@ def test_one_epoch_shows_every_sample_once():
     assert sorted(drawn[10:].tolist()) == list(range(10))
 
 
-def test_the_averaged_generator_follows_the_stated_rule(cell, tmp_path):
-    t = trainer(cell(run={"ema": 0.9}), tmp_path)
+@pytest.mark.parametrize(
+    ("run", "most", "warm_up"),
+    [
+        ({"ema": 0.9}, 0.9, 10),
+        ({"ema": 0.9, "ema_warmup": 1.0}, 0.9, 1),
+        ({"ema_images": 40.0, "ema_warmup": 3.0, "batch": 10}, 0.5**0.25, 3),
+    ],
+)
+def test_the_averaged_generator_follows_the_stated_rule(cell, tmp_path, run, most, warm_up):
+    t = trainer(cell(run=run), tmp_path)
     expected = {k: v.clone() for k, v in t.state.ema.items()}
     for step in range(30):
         t.advance(1)
-        decay = min(0.9, (1 + step) / (10 + step))
+        decay = min(most, (1 + step) / (warm_up + step))
         expected = {k: decay * v + (1 - decay) * t.state.g.params[k] for k, v in expected.items()}
     for name, value in expected.items():
         torch.testing.assert_close(t.state.ema[name], value)
+
+
+def test_half_life_in_samples_is_a_decay_and_of_its_identity(cell):
+    halved = cell(run={"ema_images": 10_000.0, "batch": 64})
+    assert halved.ema == pytest.approx(0.99557368318819457, rel=1e-15)
+    assert halved.id == cell(run={"ema": 0.5 ** (64 / 10_000), "batch": 64}).id
+    assert halved.id != cell(run={"ema_images": 10_000.0, "batch": 128}).id
+    assert halved.id != cell(run={"ema_images": 10_000.0, "batch": 64, "ema_warmup": 1.0}).id
+    with pytest.raises(ConfigError, match="ema and ema_images"):
+        cell(run={"ema": 0.9, "ema_images": 100.0})
 
 
 def test_a_torn_checkpoint_starts_the_trial_anew(cell, tmp_path):

@@ -61,6 +61,7 @@ def ours(regularizer: Regularizer, unused: Path) -> Trainer:
         steps=1_000_000,
         batch=BATCH,
         ema=EMA,
+        ema_warmup=10.0,
         samples=2,
         precision="float32",
         engine="serial",

@@ -73,6 +73,7 @@ def ours(dataset: Dataset, g: Generator, d: Discriminator, r1: float, batch: int
         steps=1_000_000,
         batch=batch,
         ema=EMA,
+        ema_warmup=10.0,
         samples=2,
         precision="float32",
         engine="serial",
