@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ganbench.api import available, create, measure, run
+    from ganbench.bank import Bank
     from ganbench.component import Component, field
     from ganbench.dataset import Dataset, cache_dir
     from ganbench.errors import ConfigError, ContractError, GanbenchError
@@ -31,6 +32,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "api": ("available", "create", "measure", "run"),
+    "bank": ("Bank",),
     "component": ("Component", "field"),
     "dataset": ("Dataset", "cache_dir"),
     "errors": ("ConfigError", "ContractError", "GanbenchError"),
@@ -50,6 +52,7 @@ _HOME = {
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
+    "Bank",
     "Batch",
     "Cell",
     "Component",

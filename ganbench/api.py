@@ -55,26 +55,46 @@ def measure(
     *,
     fake: ArrayLike | Tensor,
     real: ArrayLike | Tensor,
+    train: ArrayLike | Tensor | None = None,
+    labels: tuple[ArrayLike, ArrayLike] | None = None,
     extractor: str | Component = "identity",
     seed: int = 0,
     **fields: Any,
 ) -> dict[str, float]:
     """The measures of ``metric`` between arrays ``fake [n, ...]`` and ``real [m, ...]``, as a trial would report them.
 
+    Args:
+        metric: its name, or a metric; ``fields`` are its fields.
+        fake: generated samples, or features of them.
+        real: the reference.
+        train: the training set, for a metric that looks for copies of its samples.
+        labels: of fake and real, for a metric that needs them.
+        extractor: what both go through first.
+        seed: of the metric's own stream.
+        fields: of the metric, if it is named.
+
     Raises:
         ConfigError: unknown metric or field, arrays of different sample shapes.
     """
     import torch
 
+    from ganbench.bank import Bank
     from ganbench.metric import Extractor, Metric
+    from ganbench.samples import Samples
     from ganbench.seeding import stream
 
     chosen = metric if isinstance(metric, Metric) else create("metric", metric, **fields)
     assert isinstance(chosen, Metric)
     through = installed().parse("extractor", extractor, "extractor")
     assert isinstance(through, Extractor)
-    sets = [torch.as_tensor(x) for x in (fake, real)]
-    if sets[0].shape[1:] != sets[1].shape[1:]:
-        raise ConfigError(f"fake {list(sets[0].shape)} and real {list(sets[1].shape)} are different kinds of samples")
-    features = through.load(None, sets[0].device)
-    return dict(chosen.compute(features(sets[0]), features(sets[1]), stream(seed, "eval")))
+    x, y = torch.as_tensor(fake), torch.as_tensor(real)
+    if x.shape[1:] != y.shape[1:]:
+        raise ConfigError(f"fake {list(x.shape)} and real {list(y.shape)} are different kinds of samples")
+    features = through.load(None, x.device)
+    known = None if train is None else Bank(torch.as_tensor(train), features, side="training")
+    classes = [None, None] if labels is None else [torch.as_tensor(c, dtype=torch.int64) for c in labels]
+    banks = [
+        Bank(Samples(z, c), features, side=side, train=lambda: known)
+        for z, c, side in zip((x, y), classes, ("fake", "real"), strict=True)
+    ]
+    return chosen.measured(banks[0], banks[1], stream(seed, f"eval-{chosen.name}"))

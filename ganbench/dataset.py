@@ -30,6 +30,13 @@ class Dataset(Component, role="dataset"):
         """The samples of ``split``, in float32 and in the spec's range; train and test share none."""
         raise NotImplementedError
 
+    def channel(self) -> Dataset | None:
+        """The dataset that each channel is a sample of, where channels are independent draws of one; else None.
+
+        ``Stacked-MNIST`` gives MNIST here, so that a classifier of digits can read its samples.
+        """
+        return None
+
 
 def cache_dir() -> Path:
     """Where derived data is kept between runs: ``$GANBENCH_CACHE``, or ``ganbench`` in the user's cache folder."""

@@ -1,48 +1,92 @@
-"""Sample quality of one trial: generated samples, real ones and a floor, through the same metrics."""
+"""Sample quality of one trial: generated samples, real ones, a floor and a null model, through the same metrics."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ganbench import codeprint
+from ganbench.bank import Bank
 from ganbench.dataset import Dataset
 from ganbench.errors import ConfigError, ContractError
+from ganbench.keeping import Shelf, digest_of
 from ganbench.metric import Features, Metric
 from ganbench.networks import Network
 from ganbench.records import Value
-from ganbench.samples import Samples
+from ganbench.samples import Sampler, Samples, SampleSpec
 from ganbench.seeding import stream
 from ganbench.state import Params
+from ganbench.timing import now
 
 CHUNK = 512
 """Samples generated at once ; BatchNorm is in its evaluation mode then, so it does not matter to the numbers."""
+NULL_UP_TO = 1024
+"""Values in a sample up to which the null model is drawn: its covariance is decomposed."""
+
+
+class Reading(dict[str, float]):
+    """The measures of one set of samples by name, nan where there is no value.
+
+    Attributes:
+        notes: what a reader of the numbers should know, such as how many samples were not finite.
+    """
+
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class View:
+    """The real side through one extractor.
+
+    Args:
+        features: the fitted extractor, None for the samples themselves.
+        label: of the extractor, with the digest of its weights.
+        real: the reference.
+        train: gives the training set, None for a distribution.
+    """
+
+    features: Features | None
+    label: str
+    real: Bank
+    train: Callable[[], Bank | None]
+
+    def of(self, samples: Samples) -> Bank:
+        """``samples`` beside the reference."""
+        return Bank(samples, self.features, train=self.train)
 
 
 @dataclass(frozen=True)
 class Bench:
     """The real side of every metric of one trial, prepared once.
 
-    ``real`` and ``other`` are two disjoint sets of n real samples each: a metric compares n fakes with
-    ``real``, and its floor compares ``other`` with ``real``.
+    ``real`` and ``other`` are two disjoint sets of n real samples each: a metric compares n fakes with ``real``, and
+    its floor compares ``other`` with ``real``. ``nulls`` are of a Gaussian with the mean and covariance of ``other``:
+    what a generator reads that has learned no structure.
     """
 
+    dataset: Dataset
     metrics: Sequence[Metric]
-    features: Sequence[Features | None]
+    views: Mapping[str, View]
     real: Samples
     other: Samples
-    floors: Mapping[str, float]
     seed: int
+    floors: dict[str, float] = field(default_factory=dict)
+    nulls: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Time spent so far: ``extract_s`` on features and ``NAME_s`` for each metric, real side included."""
 
     @classmethod
     def prepare(cls, dataset: Dataset, metrics: Sequence[Metric], *, n: int, seed: int, device: torch.device) -> Bench:
-        """Load reference samples and extractors, and measure the floors.
+        """Load reference samples and extractors, and measure the floors and the null model.
 
         For a finite data set the reference is its test split, and the floor takes training samples; n is cut
-        to what both hold. For a distribution both are fresh samples.
+        to what both hold. For a distribution both are fresh samples. An extractor that several metrics name is
+        loaded once.
         """
         spec = dataset.spec()
         bound = [m.bind(spec) for m in metrics]
@@ -55,43 +99,130 @@ class Bench:
             real, other = test.sample(n, rng), train.sample(n, rng)
         else:
             raise ContractError(f"dataset {dataset.name!r} gives a set for one split and a sampler for the other")
-        features = [m.extractor.load(dataset, device) if m.extractor else None for m in bound]
-        bench = cls(bound, features, real, other, {}, seed)
-        return cls(bound, features, real, other, bench.measure(other.x), seed)
+        views = {_key(m): _view(m, dataset, real, train, device) for m in {_key(m): m for m in bound}.values()}
+        bench = cls(dataset, bound, views, real, other, seed)
+        bench.floors.update(bench._stored("floors", lambda: bench.measure(other, floor=True)))
+        if spec.size <= NULL_UP_TO:
+            null = Samples(gaussian(other.x, spec, stream(seed, "eval-null")), other.y)
+            bench.nulls.update(bench._stored("nulls", lambda: bench.measure(null)))
+        return bench
 
     @property
     def n(self) -> int:
         """Samples on each side."""
         return len(self.real)
 
-    def measure(self, fake: Tensor) -> dict[str, float]:
-        """Every measure of ``fake [n, *shape]`` against the reference; a metric draws from its own stream."""
-        found: dict[str, float] = {}
-        for metric, features in zip(self.metrics, self.features, strict=True):
-            generated, real = (x.to(torch.float32) for x in (fake, self.real.x))
-            if features is not None:
-                generated, real = features(generated), features(real)
-            finite = bool(torch.isfinite(generated).all())
-            names = [m.name for m in metric.measures]
-            computed = metric.compute(generated, real, stream(self.seed, f"eval-{metric.name}")) if finite else {}
-            if finite and set(computed) != set(names):
-                raise ContractError(f"{metric.title()} returned {sorted(computed)}, its measures are {sorted(names)}")
-            found |= {metric.prefix + name: float(computed.get(name, math.nan)) for name in names}
+    def measure(self, fake: Tensor | Samples, *, floor: bool = False) -> Reading:
+        """Every measure of ``fake [n, *shape]`` against the reference; a metric draws from its own stream.
+
+        With ``floor`` a metric that looks for copies of training samples is given the reference in place of
+        ``fake``, as held-out samples.
+        """
+        samples = fake if isinstance(fake, Samples) else Samples(fake)
+        banks = {key: view.of(samples) for key, view in self.views.items()}
+        begun = now()
+        for key, view in self.views.items():
+            for bank in (banks[key], view.real):
+                _ = bank.rows
+        self._spent("extract_s", now() - begun)
+        found = Reading()
+        notes: dict[str, None] = {}
+        for metric in self.metrics:
+            begun, view, bank = now(), self.views[_key(metric)], banks[_key(metric)]
+            if floor and metric.held_out:
+                bank = view.of(self.real)
+            values = metric.measured(bank, view.real, stream(self.seed, f"eval-{metric.name}"))
+            found |= {metric.prefix + name: value for name, value in values.items()}
+            notes |= dict.fromkeys((*bank.notes, *view.real.notes))
+            self._spent(f"{metric.prefix}{metric.name}_s", now() - begun)
+        found.notes = tuple(notes)
         return found
 
     def values(self, last: Mapping[str, float], ema: Mapping[str, float]) -> dict[str, Value]:
-        """The measures of the last iterate and of the running average, with floors, directions and units."""
+        """The measures of the last iterate and of the running average, with floors, directions, units and protocols."""
+        told = {"last": getattr(last, "notes", ()), "ema": getattr(ema, "notes", ())}
+        notes = "; ".join(f"{which}: {note}" for which, notes in told.items() for note in notes)
         return {
             measure.name: Value(
                 last=_finite(last[measure.name]),
                 ema=_finite(ema[measure.name]),
                 floor=_finite(self.floors[measure.name]),
+                null=_finite(self.nulls.get(measure.name, math.nan)),
                 better=measure.better,
                 unit=measure.unit,
+                notes=notes,
+                protocol=self.protocol(metric),
             )
             for metric in self.metrics
             for measure in metric.named()
         }
+
+    def protocol(self, metric: Metric) -> dict[str, Any]:
+        """What must be equal for two values of ``metric`` to be compared."""
+        view = self.views[_key(metric)]
+        changed = {k: v for k, v in metric.to_table().items() if k not in {"use", "prefix", "extractor"}}
+        endless = view.train() is None
+        return {
+            "metric": metric.name,
+            "version": metric.version,
+            "fields": {k: v for k, v in changed.items() if v != getattr(type(metric), k, None)},
+            "n_fake": self.n,
+            "n_real": self.n,
+            "split": "fresh" if endless else "test",
+            "extractor": view.label,
+            "preprocessing": str(getattr(view.features, "preprocessing", "")),
+            "dtype": str(view.real.rows.dtype).removeprefix("torch."),
+        }
+
+    def _spent(self, name: str, seconds: float) -> None:
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+
+    def _stored(self, name: str, make: Callable[[], Mapping[str, float]]) -> dict[str, float]:
+        """The measures that ``make`` gives, which depend on nothing but the real side, kept where they are dear."""
+        names = [measure.name for metric in self.metrics for measure in metric.named()]
+        code = codeprint.fingerprint(self.metrics)
+        about = [(m.fingerprint, m.version, self.views[_key(m)].label) for m in self.metrics]
+        shelf = Shelf(f"{code} {about} {self.seed} {self.dataset.fingerprint} {digest_of(self.real.x, self.other.x)}")
+
+        def made() -> Tensor:
+            values = make()
+            return torch.tensor([values[n] for n in names], dtype=torch.float64)
+
+        return dict(zip(names, shelf.kept(name, made, torch.device("cpu")).tolist(), strict=True))
+
+
+def _key(metric: Metric) -> str:
+    """Metrics of one key share an extractor, and so their banks."""
+    return metric.extractor.fingerprint if metric.extractor else ""
+
+
+def _view(metric: Metric, dataset: Dataset, real: Samples, train: Samples | Sampler, device: torch.device) -> View:
+    extractor = metric.extractor
+    features = extractor.load(dataset, device) if extractor else None
+    weights = str(getattr(features, "digest", ""))
+    label = f"{extractor.label}@{weights}" if extractor and weights else extractor.label if extractor else "samples"
+    about = f"{dataset.fingerprint} {_key(metric)} {weights} {device.type} "
+    found: list[Bank] = []
+
+    def training() -> Bank | None:
+        if isinstance(train, Samples) and not found:
+            shelf = Shelf(about + digest_of(train.x))
+            found.append(Bank(train, features, side="training", shelf=shelf))
+        return found[0] if found else None
+
+    shelf = Shelf(about + digest_of(real.x))
+    return View(features, label, Bank(real, features, side="real", train=training, shelf=shelf), training)
+
+
+def gaussian(x: Tensor, spec: SampleSpec, rng: torch.Generator) -> Tensor:
+    """As many samples as ``x [n, *shape]`` has, normal with its mean and covariance, cut to the range of the data."""
+    rows = x.double().reshape(len(x), -1)
+    centred = rows - rows.mean(0)
+    values, vectors = torch.linalg.eigh(centred.T @ centred / max(1, len(x) - 1))
+    noise = torch.randn(rows.shape, dtype=torch.float64, generator=rng)
+    drawn = rows.mean(0) + (noise * values.clamp(min=0).sqrt()) @ vectors.T
+    cut: Tensor = drawn.clamp(spec.low, spec.high).reshape(x.shape).to(x.dtype)
+    return cut
 
 
 def _finite(value: float) -> float | None:

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, Self
 
 from ganbench.component import Component
+from ganbench.errors import ContractError
 
 if TYPE_CHECKING:
     import torch
     from torch import Generator, Tensor
 
+    from ganbench.bank import Bank
     from ganbench.dataset import Dataset
     from ganbench.samples import SampleSpec
 
@@ -26,7 +28,12 @@ class Measure:
 
 
 class Features(Protocol):
-    """A fitted extractor: ``[n, *shape] -> [n, d]``."""
+    """A fitted extractor: ``[n, *shape] -> [n, d]``.
+
+    It may have more: ``head(features [n, d]) -> logits [n, classes]`` if it is a classifier, and ``digest``, some
+    hexadecimal digits of a hash of its weights: values compare only where these are equal, so they are part of the
+    protocol of every value. ``preprocessing`` says in words what it does to samples first.
+    """
 
     def __call__(self, x: Tensor) -> Tensor:
         """The features ``[n, d]`` of ``x [n, *shape]``."""
@@ -46,11 +53,17 @@ class Extractor(Component, role="extractor"):
 
 
 class Metric(Component, role="metric"):
-    """Compares ``fake [n, ...]`` with ``real [m, ...]``: samples, or features where an extractor is set."""
+    """Compares ``fake [n, ...]`` with ``real [m, ...]``: samples, or features where an extractor is set.
+
+    A metric overrides :meth:`compute`, which has tensors, or :meth:`compare`, which has banks: sets of samples that
+    remember what was computed of them. Neither sees a set with a value that is not finite.
+    """
 
     measures: ClassVar[tuple[Measure, ...]] = ()
     version: ClassVar[int] = 1
     """Part of a trial's identity: raise it when a number changes."""
+    held_out: ClassVar[bool] = False
+    """Whether it looks for copies of training samples, so that its floor is that of held-out samples."""
 
     extractor: Extractor | None = None
     """What samples go through first; None gives the metric the samples themselves."""
@@ -64,7 +77,35 @@ class Metric(Component, role="metric"):
 
     def compute(self, fake: Tensor, real: Tensor, rng: Generator) -> Mapping[str, float]:
         """A value for each of ``measures``; randomness comes from ``rng`` alone."""
-        raise NotImplementedError
+        from ganbench.bank import Bank
+
+        if type(self).compare is Metric.compare:
+            raise NotImplementedError
+        return self.measured(Bank(fake), Bank(real, side="real"), rng)
+
+    def compare(self, fake: Bank, real: Bank, rng: Generator) -> Mapping[str, float]:
+        """As :meth:`compute`, of banks: for a metric that wants moments, neighbours, logits, labels, training data."""
+        return self.compute(fake.features, real.features, rng)
+
+    def measured(self, fake: Bank, real: Bank, rng: Generator) -> dict[str, float]:
+        """What :meth:`compare` gives, or nan for every measure where a sample or a feature is not finite.
+
+        Raises:
+            ConfigError: there are too few samples.
+            ContractError: the two sets do not fit together, or the metric returned other names than its measures.
+        """
+        for bank in (fake, real):
+            bank.need(1)
+        fake.same_size(real)
+        names = {m.name for m in self.measures}
+        if bad := [bank for bank in (fake, real) if bank.bad]:
+            for bank in bad:
+                bank.note(f"{bank.bad} of {len(bank)} {bank.side} samples are not finite")
+            return dict.fromkeys(names, float("nan"))
+        values = self.compare(fake, real, rng)
+        if set(values) != names:
+            raise ContractError(f"{self.title()} returned {sorted(values)}, its measures are {sorted(names)}")
+        return {name: float(value) for name, value in values.items()}
 
     def named(self) -> tuple[Measure, ...]:
         """The measures under the names that they have in a table."""

@@ -27,15 +27,40 @@ class Value:
         last: of the last iterate of the generator; None where it is not finite or was not reached.
         ema: of the generator's running average.
         floor: of real samples against other real samples, at the same sample counts.
+        null: of a Gaussian with the mean and covariance of the data, at the same sample counts.
         better: which way is better, None if neither.
         unit: of the value, empty for a pure number.
+        notes: what to know of the samples, such as how many were not finite.
+        protocol: what must be equal for two values to be compared: metric, version, fields, sample counts, split,
+            extractor with its digest, preprocessing, dtype.
     """
 
     last: float | None
     ema: float | None = None
     floor: float | None = None
+    null: float | None = None
     better: Literal["lower", "higher"] | None = None
     unit: str = ""
+    notes: str = ""
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def told(self) -> str:
+        """The protocol in one line: ``599 fakes, 599 real (test), classifier@1f0c..., float32, v1``; "" if unknown."""
+        p = self.protocol
+        if not p:
+            return ""
+        fields = ", ".join(f"{name}={value}" for name, value in p.get("fields", {}).items())
+        said = [
+            f"{p.get('metric')} v{p.get('version')}" + (f" ({fields})" if fields else ""),
+            f"{p.get('n_fake')} fakes against {p.get('n_real')} real ({p.get('split')})",
+            *(str(p[name]) for name in ("extractor", "preprocessing", "dtype") if p.get(name)),
+        ]
+        return ", ".join(said)
+
+
+_SAID = {"notes": "notes", "protocol": "told"}
+"""Columns of text beside a measure, and what gives them; they are there only where there is something to say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +95,7 @@ class Record:
     schema: int = SCHEMA
 
     def row(self) -> dict[str, Any]:
-        """One flat row: identity, a column for each role, measures as NAME, NAME_ema and NAME_floor, and the rest."""
+        """One flat row: identity, a column for each role, measures as NAME, NAME_ema, NAME_floor..., and the rest."""
         row: dict[str, Any] = {
             "cell": self.cell,
             "id": self.id,
@@ -81,6 +106,9 @@ class Record:
         }
         for name, value in self.measures.items():
             row |= {name: value.last, f"{name}_ema": value.ema, f"{name}_floor": value.floor}
+            if value.null is not None:
+                row[f"{name}_null"] = value.null
+            row |= {f"{name}_{kind}": text for kind in ("notes", "protocol") if (text := getattr(value, _SAID[kind]))}
         return (
             row
             | dict(self.timing)

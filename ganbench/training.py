@@ -59,6 +59,8 @@ class Progress:
     windows: list[tuple[int, float]] = field(default_factory=list)
     warm_up: list[tuple[int, float]] = field(default_factory=list)
     passes: dict[str, float] = field(default_factory=dict)
+    measuring: dict[str, float] = field(default_factory=dict)
+    """Seconds of ``eval_s`` by what they went to: ``extract_s`` for features, ``NAME_s`` for each metric."""
     resumed: int = 0
     """How often training went on from a checkpoint."""
 
@@ -213,7 +215,8 @@ class Trainer:
         self._picture()
         return {
             "measures": values,
-            "timing": {**timing, "train_s": self.progress.train_s, "eval_s": self.progress.eval_s},
+            "timing": {**timing, "train_s": self.progress.train_s, "eval_s": self.progress.eval_s}
+            | {f"eval_{name}": seconds for name, seconds in self.measuring().items()},
             "cost": self._cost() | self.progress.passes,
             "facts": {"n": self.bench.n, "resumed": self.progress.resumed}
             | {name: float(total / n) for name, (total, n) in self.state.tallies.items() if n},
@@ -263,8 +266,8 @@ class Trainer:
             if not all(bool(torch.isfinite(w).all()) for w in weights.values()):
                 raise DivergedError(f"{name} are not finite at step {self.step}")
         latents, labels = self._latents(bench.n)
-        last = bench.measure(generate(self.generator, self.weights("last"), latents, labels))
-        ema = bench.measure(generate(self.generator, self.weights("ema"), latents, labels))
+        sets = [Samples(generate(self.generator, self.weights(w), latents, labels), labels) for w in ("last", "ema")]
+        last, ema = (bench.measure(samples) for samples in sets)
         values = bench.values(last, ema)
         self.progress.eval_s += now() - begun
         row: dict[str, Any] = {"step": self.step, "train_s": self.progress.train_s}
@@ -274,6 +277,11 @@ class Trainer:
         append_line(self.folder / CURVES, row)
         self.report("record", row)
         return values
+
+    def measuring(self) -> dict[str, float]:
+        """Seconds by what they went to, those of before an interruption included."""
+        names = dict.fromkeys((*self.progress.measuring, *self.bench.seconds))
+        return {n: self.progress.measuring.get(n, 0.0) + self.bench.seconds.get(n, 0.0) for n in names}
 
     def weights(self, which: Literal["last", "ema"]) -> Params:
         """The generator's weights and buffers as it is sampled with: the last iterate or the running average."""
@@ -300,7 +308,8 @@ class Trainer:
     def save(self, clock: StepClock) -> None:
         """Write a checkpoint."""
         self.progress.windows, self.progress.warm_up = clock.windows, clock.warm_up
-        checkpoint.save(self.folder, self.state, self.feed.state(), dataclasses.asdict(self.progress))
+        rest = dataclasses.asdict(self.progress) | {"measuring": self.measuring()}
+        checkpoint.save(self.folder, self.state, self.feed.state(), rest)
 
     def _resume(self) -> None:
         """Go on from the checkpoint in the folder, if it is of this specification and this code."""

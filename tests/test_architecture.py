@@ -19,10 +19,10 @@ import ganbench
 CORE = Path(ganbench.__file__).parent
 ZOO = CORE.parent / "plugins" / "ganbench_zoo"
 LAYERS = (
-    "charts errors hookspecs pictures samples seeding state stats timing",
-    "component derivatives devices effects observers processes ranking records text",
+    "charts errors hookspecs neighbours pictures samples seeding state stats timing",
+    "bank component derivatives devices effects observers processes ranking records text",
     "checkpoint codeprint dataset environment factors loss metric networks optimizer progress regularizer table update",
-    "critic numerals trials",
+    "critic keeping numerals trials",
     "differences documents footers pivot rawdata terminal",
     "marks",
     "render tabulate",

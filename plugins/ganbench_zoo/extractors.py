@@ -119,10 +119,14 @@ class Classified:
         return torch.cat([self.network.body(part.to(weight.device, weight.dtype)) for part in torch.split(x, CHUNK)])
 
     @torch.no_grad()
+    def head(self, features: Tensor) -> Tensor:
+        """The logits [n, classes] of ``features [n, d]``."""
+        logits: Tensor = self.network.head(features)
+        return logits
+
     def logits(self, x: Tensor) -> Tensor:
         """The logits [n, classes] of ``x [n, *shape]``."""
-        logits: Tensor = self.network.head(self(x))
-        return logits
+        return self.head(self(x))
 
 
 class Classifier(Extractor, name="classifier"):

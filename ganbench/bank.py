@@ -1,0 +1,219 @@
+"""A bank: one set of samples seen through one extractor, and whatever metrics need of it, computed once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+from torch import Tensor
+
+from ganbench import neighbours
+from ganbench.errors import ConfigError, ContractError
+from ganbench.samples import Samples
+
+if TYPE_CHECKING:
+    from ganbench.keeping import Shelf
+
+T = TypeVar("T")
+CHUNK = 2**22
+"""Numbers that are turned to float64 at a time."""
+
+
+class Bank:
+    """Samples, their features, and what is computed from them: everything lazily, and once.
+
+    Metrics ask a bank and never write to what it gives. Two metrics that need the same thing share it, and what is
+    dear to compute of real samples is kept on disk.
+
+    Args:
+        samples: ``x [n, *shape]`` as they were generated or loaded, with labels where there are some.
+        features: the fitted extractor; None makes the samples their own features.
+        side: ``fake`` or ``real``, for messages.
+        train: gives the bank of the training set, through the same extractor, to metrics that look for copies.
+        shelf: where dear things are kept between runs; None keeps nothing.
+    """
+
+    def __init__(
+        self,
+        samples: Samples | Tensor,
+        features: Callable[[Tensor], Tensor] | None = None,
+        *,
+        side: str = "fake",
+        train: Callable[[], Bank | None] | None = None,
+        shelf: Shelf | None = None,
+    ) -> None:
+        self.samples = samples if isinstance(samples, Samples) else Samples(samples)
+        self.side = side
+        self.notes: list[str] = []
+        """What a reader of the numbers should know, such as that all samples are equal."""
+        self._extractor, self._train, self._shelf = features, train, shelf
+        self._memo: dict[object, object] = {}
+
+    def __len__(self) -> int:
+        """The number of samples."""
+        return len(self.samples)
+
+    # -- what the samples are ----------------------------------------------------------------------------------
+
+    @property
+    def features(self) -> Tensor:
+        """[n, d], or the samples themselves [n, *shape] without an extractor; in float32 or float64."""
+        return self.once("features", self._extract)
+
+    @property
+    def rows(self) -> Tensor:
+        """The features [n, d] in the precision that they have; on the CPU where the device lacks float64."""
+        return self.once("rows", self._rows)
+
+    @property
+    def double(self) -> Tensor:
+        """The rows [n, d] in float64: for computations whose cost is small beside that of a copy."""
+        return self.once("double", self.rows.double)
+
+    @property
+    def logits(self) -> Tensor | None:
+        """[n, classes] in float64, where the extractor is a classifier (has ``head``), else None."""
+        return self.once("logits", self._logits)
+
+    @property
+    def labels(self) -> Tensor | None:
+        """[n] int64, of the dataset or asked of the generator; None without classes."""
+        return self.samples.y
+
+    @property
+    def train(self) -> Bank | None:
+        """The training set through the same extractor; None where training samples never repeat or were not given."""
+        return self.once("train", self._train) if self._train is not None else None
+
+    @property
+    def finite(self) -> Tensor:
+        """[n] bool: whether a sample and its features are numbers throughout."""
+        return self.once("finite", self._finite)
+
+    @property
+    def bad(self) -> int:
+        """The number of samples that are not finite."""
+        return self.once("bad", lambda: int((~self.finite).sum()))
+
+    def need(self, least: int, why: str = "the metric") -> None:
+        """Raise :class:`ConfigError` if there are fewer than ``least`` samples."""
+        if len(self) < least:
+            raise ConfigError(
+                f"{why} needs at least {least} {self.side} samples, not {len(self)}", hint="evaluate on more samples"
+            )
+
+    def note(self, text: str) -> None:
+        """Say something about the numbers, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    # -- what is computed of them ------------------------------------------------------------------------------
+
+    def once(self, key: object, make: Callable[[], T]) -> T:
+        """What ``make`` gives, computed the first time that ``key`` is asked for."""
+        if key not in self._memo:
+            self._memo[key] = make()
+        return self._memo[key]  # type: ignore[return-value] # whoever chose the key chose the type
+
+    def kept(self, name: str, make: Callable[[], Tensor]) -> Tensor:
+        """As :meth:`once`, and from disk for a real set; ``name`` has all that ``make`` depends on beside the set.
+
+        A metric puts its own name and version into ``name``: ``"kid-3 sums"``.
+        """
+        if self._shelf is None:
+            return self.once(name, make)
+        shelf = self._shelf
+        return self.once(name, lambda: shelf.kept(name, make, self.rows.device))
+
+    @property
+    def mean(self) -> Tensor:
+        """[d] in float64."""
+        return self.once("mean", lambda: self.rows.sum(0, dtype=torch.float64) / len(self))
+
+    @property
+    def covariance(self) -> Tensor:
+        """[d, d] in float64, of divisor n - 1; the mean is subtracted before anything is squared."""
+        return self.once("covariance", self._covariance)
+
+    @property
+    def centred(self) -> Tensor:
+        """X [n, d] in float64 with X'X the covariance."""
+        return self.once("centred", lambda: (self.rows.double() - self.mean) / math.sqrt(len(self) - 1))
+
+    def radii(self, k: int) -> Tensor:
+        """[n] in float64: the squared distance of each sample to its k-th nearest other one."""
+        self.need(k + 1, f"the distance to the {k}. neighbour")
+
+        def make() -> Tensor:
+            radii, _ = neighbours.nearest(self.rows, self.rows, k, others=True)
+            return radii
+
+        radii = self.kept(f"radii-1 k={k}", make)
+        if zero := self.once(("zero radii", k), lambda: int((radii == 0).sum())):
+            self.note(f"{zero} of {len(self)} {self.side} samples have {k} duplicates or more")
+        return radii
+
+    def nearest(self, other: Bank) -> tuple[Tensor, Tensor]:
+        """For each sample the squared distance [n] to the nearest one of ``other``, in float64, and its place [n]."""
+        self.same_size(other)
+        return self.once(("nearest", id(other)), lambda: neighbours.nearest(self.rows, other.rows))
+
+    def inside(self, other: Bank, k: int, *, strict: bool = False) -> neighbours.Inside:
+        """How many balls of ``other`` hold each sample [n], and how many samples each ball holds [m].
+
+        The ball of a sample of ``other`` reaches to its k-th nearest other one; its rim belongs to it unless
+        ``strict``.
+        """
+        self.same_size(other)
+        return self.once(
+            ("inside", id(other), k, strict),
+            lambda: neighbours.inside(self.rows, other.rows, other.radii(k), strict=strict),
+        )
+
+    def same_size(self, other: Bank) -> None:
+        """Raise :class:`ContractError` if samples of ``other`` have another number of values."""
+        mine, theirs = self.rows.shape[1], other.rows.shape[1]
+        if mine != theirs:
+            raise ContractError(f"a {self.side} sample has {mine} values and a {other.side} one {theirs}")
+
+    # -- how -----------------------------------------------------------------------------------------------------
+
+    def _extract(self) -> Tensor:
+        x = self.samples.x.detach()
+        if x.dtype not in (torch.float32, torch.float64):
+            x = x.float()
+        extractor = self._extractor
+        if extractor is None:
+            return x
+        if self._shelf is None:
+            return extractor(x)
+        return self._shelf.kept("features-1", lambda: extractor(x), x.device)
+
+    def _rows(self) -> Tensor:
+        x = self.features
+        if x.device.type == "mps":  # Apple's devices have no float64
+            x = x.cpu()
+        return x.reshape(len(x), -1)
+
+    def _logits(self) -> Tensor | None:
+        head: Callable[[Tensor], Tensor] | None = getattr(self._extractor, "head", None)
+        return None if head is None else head(self.features).to(self.rows.device, torch.float64)
+
+    def _finite(self) -> Tensor:
+        x = self.samples.x.reshape(len(self), -1)
+        rows = self.rows
+        # a sum is finite where all its terms are, unless it overflows: then the terms are looked at
+        sums = x.sum(1).to(rows.device) if rows is x else x.sum(1).to(rows.device) + rows.sum(1)
+        if bool(sums.isfinite().all()):
+            return torch.ones(len(self), dtype=torch.bool, device=rows.device)
+        return x.isfinite().all(1).to(rows.device) & rows.isfinite().all(1)
+
+    def _covariance(self) -> Tensor:
+        size = self.rows.shape[1]
+        total = torch.zeros(size, size, dtype=torch.float64, device=self.rows.device)
+        for part in torch.split(self.rows, max(1, CHUNK // max(1, size))):
+            centred = part.double() - self.mean
+            total.addmm_(centred.T, centred)
+        return total / (len(self) - 1)
