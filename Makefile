@@ -9,12 +9,13 @@ GOAL := $(or $(firstword $(MAKECMDGOALS)),test)
 # Each stamp says that .venv was made from the present pyproject.toml and constraints.txt.
 RUN_STAMP := $(VENV)/.installed-run
 DEV_STAMP := $(VENV)/.installed-dev
+REFERENCE_STAMP := $(VENV)/.installed-reference
 
 # The example plugin and the scripts behind the reference pages are not part of the package, so mypy is told of them.
 TYPED := docs/generate.py docs/simulate.py docs/measure_costs.py plugins/ganbench-example/src
 
 .DEFAULT_GOAL := help
-.PHONY: help env quickstart test test-slow benchmark gpu-check docs docs-check format clean
+.PHONY: help env quickstart test test-slow test-reference benchmark gpu-check docs docs-check format clean
 .DELETE_ON_ERROR:
 
 help: ## show these targets
@@ -31,10 +32,13 @@ test: $(DEV_STAMP) ## lint, types, documentation and the tests, except the slow 
 	$(BIN)/mypy
 	$(BIN)/mypy $(TYPED)
 	$(BIN)/python docs/generate.py --check
-	$(BIN)/python -m pytest -n 2 -m "not slow and not gpu"
+	$(BIN)/python -m pytest -n 2 -m "not slow and not gpu" --ignore tests/reference
 
 test-slow: $(DEV_STAMP) ## the tests that take minutes
-	$(BIN)/python -m pytest -n 2 -m "slow and not gpu"
+	$(BIN)/python -m pytest -n 2 -m "slow and not gpu" --ignore tests/reference
+
+test-reference: $(REFERENCE_STAMP) ## the tests against other libraries, which are installed first
+	$(BIN)/python -m pytest -n 2 tests/reference
 
 benchmark: $(DEV_STAMP) ## step times against a hand-written loop, start-up, tables, overhead; nothing is asserted
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only -m "not gpu"
@@ -42,7 +46,7 @@ benchmark: $(DEV_STAMP) ## step times against a hand-written loop, start-up, tab
 gpu-check: $(DEV_STAMP) ## the tests and benchmarks that need a CUDA device
 	@$(BIN)/python -c 'import sys, torch; sys.exit(0 if torch.cuda.is_available() else 1)' || \
 	  { echo "gpu-check: torch finds no CUDA device on this machine, so nothing was checked" >&2; exit 1; }
-	$(BIN)/python -m pytest -m gpu --benchmark-enable
+	$(BIN)/python -m pytest -m gpu --benchmark-enable --ignore tests/reference
 
 docs: $(DEV_STAMP) ## write the reference pages from the code
 	$(BIN)/python docs/generate.py
@@ -78,3 +82,7 @@ $(DEV_STAMP): pyproject.toml constraints.txt | $(BIN)/pip
 	@echo "installing into $(VENV); the first time takes some minutes, most of them for torch"
 	@$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
 	@touch $(RUN_STAMP) $@
+
+$(REFERENCE_STAMP): $(DEV_STAMP)
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,reference]"
+	@touch $@

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -31,6 +31,7 @@ from ganbench import (
     hookimpl,
     stream,
 )
+from ganbench_zoo.pretrained import checksum
 
 if TYPE_CHECKING:
     from ganbench import Cell
@@ -161,7 +162,7 @@ class Classifier(Extractor, name="classifier"):
                 accuracy = _train(network, dataset, self.epochs)
                 _write(path, key, network, accuracy)
         network.to(device).requires_grad_(requires_grad=False)
-        return Classified(network, accuracy=accuracy, digest=_checksum(network.state_dict())[:16])
+        return Classified(network, accuracy=accuracy, digest=checksum(network.state_dict())[:16])
 
 
 def _refusal(dataset: Dataset) -> str | None:
@@ -215,15 +216,6 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _checksum(weights: Mapping[str, Tensor], *more: str) -> str:
-    """SHA-256 of names, shapes and values, and of the texts ``more``."""
-    total = hashlib.sha256(repr(more).encode())
-    for name, tensor in sorted(weights.items()):
-        total.update(f"{name} {list(tensor.shape)} {tensor.dtype}".encode())
-        total.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return total.hexdigest()
-
-
 def _read(path: Path, key: str, network: Network) -> float | None:
     """Fill ``network`` from ``path``; the accuracy, or None where the file is not what was written under ``key``."""
     try:
@@ -233,7 +225,7 @@ def _read(path: Path, key: str, network: Network) -> float | None:
     except (OSError, safetensors.SafetensorError):
         return None
     accuracy = facts.get("accuracy", "")
-    if facts.get("key") != key or facts.get("sha256") != _checksum(weights, key, accuracy):
+    if facts.get("key") != key or facts.get("sha256") != checksum(weights, key, accuracy):
         return None
     try:
         network.load_state_dict(weights)
@@ -245,7 +237,7 @@ def _read(path: Path, key: str, network: Network) -> float | None:
 def _write(path: Path, key: str, network: Network, accuracy: float) -> None:
     """Keep the weights at ``path``, whole or not at all; of two processes that train at once, the later one wins."""
     weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    facts = {"key": key, "accuracy": repr(accuracy), "sha256": _checksum(weights, key, repr(accuracy))}
+    facts = {"key": key, "accuracy": repr(accuracy), "sha256": checksum(weights, key, repr(accuracy))}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.stem, suffix=".part", delete=False) as file:

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ganbench import ConfigError, ContractError, Dataset, Samples, SampleSpec, stream
-from ganbench_zoo import extractors
+from ganbench_zoo import extractors, pretrained
 from ganbench_zoo.datasets import Digits, Ring
 from ganbench_zoo.extractors import Classifier, Identity, Pixels
 
@@ -163,7 +163,7 @@ def of_another_key(path: Path) -> None:
 def of_another_network(path: Path) -> None:
     key = path.stem.rpartition("-")[2]
     weights = {"other": torch.zeros(2)}
-    total = extractors._checksum(weights, key, "1.0")
+    total = pretrained.checksum(weights, key, "1.0")
     save_file(weights, path, {"key": key, "accuracy": "1.0", "sha256": total})
 
 
