@@ -1,7 +1,8 @@
-"""Tables for documents: Markdown, and LaTeX with booktabs."""
+"""Tables for documents: Markdown and HTML."""
 
 from __future__ import annotations
 
+import html as escaping
 import re
 from collections.abc import Callable, Iterable, Sequence
 
@@ -11,10 +12,13 @@ from ganbench.table import Column, Row, Table, Tally
 from ganbench.text import printable
 
 
-def _documents(
+def documents(
     table: Table, columns: Sequence[Column], escape: Callable[[str], str], number: Callable[[Number, str], str]
 ) -> Iterable[list[str]]:
-    """The rows of a Markdown or LaTeX table, the floor last."""
+    """The rows of a table in a language that ``escape`` and ``number`` (a number and ``best``, ``tied`` or none) know.
+
+    The floor comes last.
+    """
     shown = {c.name: column_numbers(table, c) for c in columns}
 
     def cell(row: Row, i: int, column: Column) -> str:
@@ -38,7 +42,7 @@ def _documents(
         yield [escape(REAL), *(number(f, "") if f else "" for f in floors[1:])]
 
 
-def _about(table: Table) -> list[str]:
+def about_of(table: Table) -> list[str]:
     """What stands under a table in a document: failures, skipped cells, footers."""
     lines = []
     for row in table.rows:
@@ -67,10 +71,10 @@ def markdown(tables: Sequence[Table]) -> str:
             block.append(f"| {' | '.join(_md(header_of(c)) for c in columns)} |")
             rule = ["---" if c.kind in ("role", "fact") else "---:" for c in columns]
             block.append(f"| {' | '.join(rule)} |")
-            rows = _documents(table, columns, _md, _md_number)
+            rows = documents(table, columns, _md, _md_number)
             block += [f"| {' | '.join(cells)} |" for cells in rows]
             block.append("")
-        blocks.append("\n".join([*block, *(f"- {_md(line)}" for line in _about(table))]))
+        blocks.append("\n".join([*block, *(f"- {_md(line)}" for line in about_of(table))]))
     return "\n\n".join(blocks) + "\n"
 
 
@@ -79,68 +83,46 @@ def _md_number(number: Number, mark: str) -> str:
     return marks.get(mark, number.mean) + (f" {number.half}" if number.half else "")
 
 
-_TEX = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "$": r"\$",
-    "&": r"\&",
-    "#": r"\#",
-    "%": r"\%",
-    "_": r"\_",
-    "^": r"\textasciicircum{}",
-    "~": r"\textasciitilde{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
-    "[": "{[}",  # after \\ a bracket would be an optional argument
-    "]": "{]}",
-    "↓": r"$\downarrow$",
-    "↑": r"$\uparrow$",
-    "Δ": r"$\Delta$",
-    "×": r"$\times$",  # noqa: RUF001 # the sign itself
-    "±": r"$\pm$",
-    "·": r"$\cdot$",
-    "–": "--",  # noqa: RUF001 # the dash itself
-    "—": "---",
-}
+def _html(text: str) -> str:
+    return escaping.escape(printable(text))
 
 
-def _tex(text: str) -> str:
-    return "".join(_TEX.get(c, c) for c in printable(text))
-
-
-_FITTED = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{"
-"""Opens a box that is no wider than the text: a wide table is scaled down rather than run off the page."""
-
-
-def latex(tables: Sequence[Table]) -> str:
-    """``tables`` as LaTeX, which needs booktabs and graphicx."""
-    blocks = [r"% needs \usepackage{booktabs} and \usepackage{graphicx}"]
+def html(tables: Sequence[Table]) -> str:
+    """``tables`` as a fragment of HTML that needs no style sheet: to be put into a page, a notebook or a wiki."""
+    blocks = []
     for table in tables:
+        about = about_of(table)
+        lines = ["<figure>"]
         fixed = " · ".join(fixed_labels(table))
-        columns = table.columns
-        caption = _tex(". ".join(x for x in (table.title, fixed) if x))
-        lines = [r"\begin{table}", r"\centering", rf"\caption{{{caption}}}"]
+        title = f"<strong>{_html(table.title or 'results')}</strong>" + (f"<br>{_html(fixed)}" if fixed else "")
         if table.rows:
-            shape = "".join("l" if c.kind in ("role", "fact") else "r" for c in columns)
-            lines += [rf"{_FITTED}\begin{{tabular}}{{{shape}}}", r"\toprule"]
-            lines += [" & ".join(_tex(header_of(c)) for c in columns) + r" \\", r"\midrule"]
-            rows = [" & ".join(cells) + r" \\" for cells in _documents(table, columns, _tex, _tex_number)]
-            lines += rows[: len(table.rows)]
-            if floor := rows[len(table.rows) :]:
-                lines += [r"\midrule", *floor]
-            lines += [r"\bottomrule", r"\end{tabular}}"]
-        about = _about(table)
+            columns = table.columns
+            align = [f' style="padding:.2em .6em;text-align:{side}"' for side in map(_side, columns)]
+            rows = list(documents(table, columns, _html, _html_number))
+            lines += ['<div style="overflow-x:auto"><table style="border-collapse:collapse">']
+            lines += [f'<caption style="text-align:left">{title}</caption>']
+            heads = [f'<th scope="col"{a}>{_html(header_of(c))}</th>' for c, a in zip(columns, align, strict=True)]
+            lines += [f'<thead style="border-bottom:1px solid"><tr>{"".join(heads)}</tr></thead>', "<tbody>"]
+            made = [
+                "<tr>" + "".join(f"<td{a}>{x}</td>" for x, a in zip(row, align, strict=True)) + "</tr>" for row in rows
+            ]
+            lines += [*made[: len(table.rows)], "</tbody>"]
+            if floor := made[len(table.rows) :]:
+                lines += ['<tfoot style="border-top:1px solid">', *floor, "</tfoot>"]
+            lines += ["</table></div>"]
+        else:
+            lines += [f"<p>{title}</p>"]
         if about:
-            lines += ["", r"\smallskip", *(rf"{{\footnotesize {_tex(line)}\par}}" for line in about)]
-        blocks.append("\n".join([*lines, r"\end{table}"]))
-    return "\n\n".join(blocks) + "\n"
+            lines += ["<figcaption><ul>", *(f"<li>{_html(line)}</li>" for line in about), "</ul></figcaption>"]
+        blocks.append("\n".join([*lines, "</figure>"]))
+    return "\n".join(blocks) + "\n"
 
 
-def _tex_number(number: Number, mark: str) -> str:
-    commands = {"best": r"\mathbf", "tied": r"\underline"}
-    mean = f"{commands[mark]}{{{number.mean}}}" if mark else number.mean
-    half = number.half.replace("±", r" \pm ")
-    return f"${mean}{half}$"
+def _side(column: Column) -> str:
+    return "left" if column.kind in ("role", "fact") else "right"
+
+
+def _html_number(number: Number, mark: str) -> str:
+    tag = {"best": "strong", "tied": "u"}.get(mark)
+    mean = f"<{tag}>{number.mean}</{tag}>" if tag else number.mean
+    return mean + (f"<small>&nbsp;{number.half}</small>" if number.half else "")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from ganbench.documents import latex, markdown
+from ganbench.documents import html, markdown
 from ganbench.errors import ConfigError, nearest
+from ganbench.latex import latex
 from ganbench.rawdata import csv_text, json_text
 from ganbench.table import Table
 from ganbench.terminal import Terminal
 from ganbench.text import terminal_width, wants_color
 
-STYLES = ("rich", "md", "latex", "csv", "json")
+STYLES = ("rich", "md", "latex", "html", "csv", "json")
 
 
 def render(
@@ -21,7 +22,7 @@ def render(
 
     Args:
         tables: one or several; footers that all share are said once.
-        style: ``rich`` for people, ``md``, ``latex``, ``csv`` (raw numbers, one header), ``json``.
+        style: ``rich`` for people, ``md``, ``latex``, ``html``, ``csv`` (raw numbers, one header), ``json``.
         width: of the ``rich`` style, in terminal cells; that of the terminal by default, 80 without one.
         color: whether the ``rich`` style has escape codes; by default if standard output is a terminal.
 
@@ -34,6 +35,7 @@ def render(
     styles: Mapping[str, Callable[[Sequence[Table]], str]] = {
         "md": markdown,
         "latex": latex,
+        "html": html,
         "csv": csv_text,
         "json": json_text,
     }

@@ -24,7 +24,7 @@ LAYERS = (
     "checkpoint codeprint dataset environment factors loss metric networks optimizer progress regularizer table update",
     "critic keeping numerals trials",
     "differences documents footers pivot rawdata terminal",
-    "marks",
+    "latex marks",
     "render tabulate",
     "compare gate",
     "compare_table plot versus",

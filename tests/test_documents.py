@@ -1,8 +1,10 @@
 """Documents are taken by what reads them."""
 
+import re
 import shutil
 import subprocess
 from dataclasses import replace
+from html.parser import HTMLParser
 
 import pytest
 
@@ -10,7 +12,7 @@ from ganbench.render import render
 from ganbench.stats import Estimate, Percent
 from ganbench.table import Column, PValue, Row, Table, Tally
 
-NAMES = ("r1(gamma=0.1)", "a_b^c$%&#{}~\\", '"q" <x> |y| [z]', "·×±–↓Δ", "*star*")  # noqa: RUF001 # signs we write
+NAMES = ("r1(gamma=0.1)", "a_b^c$%&#{}~\\", '"q" <x> |y| [z]', "·×±–↓Δ", "*star*", "γ_Ω ≤ σ² −1", "模型 é ☃ --x")  # noqa: RUF001 # signs we write
 
 
 def table() -> Table:
@@ -37,16 +39,89 @@ def table() -> Table:
     return Table("run: x_y", {"loss": "a&b"}, columns, tuple(rows), footers=("95 % of #1",))
 
 
+def long_table() -> Table:
+    """More rows than a page has, with more notes than stand with a table, and no room for the averages."""
+    first = table()
+    columns = (*first.columns, *(Column(f"m{i}_ema", f"measure {i} ema", "measure", keep=200 - i) for i in range(4)))
+    value = Estimate(123.456, 100.0, 150.0, 3)
+    entries = {f"m{i}_ema": value for i in range(4)}
+    rows = [
+        replace(row, entries={**row.entries, **entries, "regularizer": f"r{i}"}, note=f"1 diverged: at step {i} " * 3)
+        for i, row in enumerate(first.rows * 10)
+    ]
+    return replace(first, columns=columns, rows=tuple(rows))
+
+
+def test_a_long_latex_table_goes_on_in_another_and_names_what_it_leaves_out():
+    text = render(long_table(), "latex")
+    assert text.count(r"\begin{table}") == 3
+    assert "(1 of 3)" in text
+    (left_out,) = re.findall(r"Not shown: (.*)\.", text)
+    assert {f"measure {i} ema" for i in range(4)} <= set(left_out.split(", "))
+    assert all(text.count(f" r{i} &") + text.count(f"\nr{i} &") == 1 for i in range(len(long_table().rows)))
+    assert text.rstrip().endswith("}")  # notes follow the last table as text
+    assert not text.rstrip().endswith(r"\end{table}")
+
+
+class Rows(HTMLParser):
+    """The cells of each row of a table."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[list[str]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs) -> None:
+        if tag == "tr":
+            self.found.append([])
+        elif tag in ("td", "th"):
+            self.found[-1].append(tag)
+
+
+def test_html_is_a_fragment_that_escapes_and_marks():
+    text = render(replace(table(), title="<script>alert(1)</script>"), "html")
+    assert "<script" not in text
+    assert "&lt;x&gt;" in text
+    assert "<strong>1.0</strong>" in text
+    assert "<u>1.0</u>" in text
+    assert "real vs real" in text
+    assert "95 % of #1" in text
+    rows = Rows(text)
+    assert {len(row) for row in rows.found} == {len(table().columns)}
+    assert len(rows.found) == 1 + len(NAMES) + 1  # the header and the floor
+    assert "no results" not in render(Table("empty", {}, (), ()), "html")
+
+
+@pytest.mark.parametrize("width", [80, 100, 200])
+def test_every_column_is_shown_or_named_at_any_width(width):
+    columns = [Column("regularizer", "regularizer", "role"), Column("ok", "ok", "ok", keep=800)]
+    columns[1:1] = [Column(f"m{i}", f"name{i}", "measure", keep=300 - i) for i in range(20)]
+    columns[1:1] = [Column(f"m{i}_ema", f"name{i}ema", "measure", keep=200 - i) for i in range(20)]
+    entries = {c.name: Estimate(1.25, 1.0, 1.5, 3) for c in columns}
+    row = Row({**entries, "regularizer": "none", "ok": Tally(3, 3)})
+    text = render(Table("t", {}, tuple(columns), (row,)), width=width, color=False)
+    shown, _, rest = text.partition("Not shown in")
+    heads = shown.split("\n")[1].split()
+    named = rest.partition("(see a wider")[0].replace(",", " ").split()
+    for i in range(20):
+        assert (f"name{i}" in heads) != (f"name{i}" in named)
+    assert "the ema columns" in " ".join(named)
+    assert len(heads) >= {80: 7, 100: 9, 200: 18}[width]
+    assert all(len(line) <= width for line in text.split("\n"))
+
+
 def test_latex_compiles(tmp_path):
     if shutil.which("pdflatex") is None:
         pytest.skip("there is no pdflatex")
     head = r"\documentclass{article}\usepackage[T1]{fontenc}\usepackage{booktabs}\usepackage{graphicx}\begin{document}"
-    (tmp_path / "table.tex").write_text(f"{head}\n{render(table(), 'latex')}\n\\end{{document}}\n", encoding="utf-8")
+    text = render([table(), long_table(), Table("empty", {}, (), ())], "latex")
+    (tmp_path / "table.tex").write_text(f"{head}\n{text}\n\\end{{document}}\n", encoding="utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "table.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
     assert done.returncode == 0, done.stdout.decode(errors="replace")[-2000:]
     assert (tmp_path / "table.pdf").stat().st_size > 0
     assert b"Overfull" not in done.stdout  # though it is wide
+    assert b"too large" not in done.stdout  # though it is long
 
 
 def test_a_test_shows_its_p_its_doubts_or_what_it_needs():

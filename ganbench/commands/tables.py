@@ -20,7 +20,7 @@ def add(command: Adder) -> None:
     table.add_argument("--pivot", metavar="ROLE", help="the levels of this role as columns, a table for each measure")
     table.add_argument("--diff", action="store_true", help="differences from the baseline, in units and in percent")
     table.add_argument("--pareto", metavar="NAME", help="mark rows that none beats in both this measure and step time")
-    table.add_argument("--format", default="rich", metavar="STYLE", help="rich, md, latex, csv or json")
+    table.add_argument("--format", default="rich", metavar="STYLE", help="rich, md, latex, html, csv or json")
 
     compare = command("compare", _compare, "say what a factor does within a run, or what differs between two")
     run_argument(compare)
@@ -31,7 +31,7 @@ def add(command: Adder) -> None:
     compare.add_argument(
         "--fail-on", action="append", default=[], metavar="COND", help="exit code 1 at this change: 'fd>5%%'"
     )
-    compare.add_argument("--format", default="rich", metavar="STYLE", help="rich, md, latex, csv or json")
+    compare.add_argument("--format", default="rich", metavar="STYLE", help="rich, md, latex, html, csv or json")
 
     report = command("report", _report, "write one HTML page about a run", plugins=False)
     run_argument(report)
