@@ -12,7 +12,7 @@ from ganbench.errors import ResultsError, nearest
 from ganbench.factors import FactorEffect, interaction, within_blocks
 from ganbench.records import FAILED, ROLES
 from ganbench.stats import Estimate
-from ganbench.table import CLOCK, STEP
+from ganbench.table import CLOCK, PROTOCOL, STEP
 from ganbench.tabulate import facts_by_cell
 from ganbench.trials import Trial, is_number, levels_of
 
@@ -251,10 +251,14 @@ def _of_measure(
             effect = within_blocks(inside, baseline, better=better, scale=scale)
             if effect is None:
                 continue
+            # step times have the machine in their keys as well
+            shared = {key[: len(others) + len(PROTOCOL)] for key in inside if key in baseline}
             trials = [
                 row
                 for row in part
-                if row[factor] == level and all(row[r] == s for r, s in zip(splits, split, strict=True))
+                if row[factor] == level
+                and all(row[r] == s for r, s in zip(splits, split, strict=True))
+                and (tuple(row[r] for r in others) + facts[row["cell"]]) in shared
             ]
             statuses = [str(row["status"]) for row in trials]
             made.append(

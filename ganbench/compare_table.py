@@ -6,11 +6,12 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ganbench import effects
 from ganbench.compare import ALPHA, Comparison, Ranking
 from ganbench.effects import Effect
 from ganbench.errors import ResultsError, nearest
 from ganbench.stats import Estimate
-from ganbench.table import OK, STEP, Column, Entry, PValue, Row, Table, Tally
+from ganbench.table import AVERAGED, OK, STEP, Column, Entry, PValue, Row, Table, Tally
 
 ARROWS = {"lower": "↓", "higher": "↑", None: ""}
 
@@ -46,20 +47,21 @@ def _table(part: Sequence[Comparison], run: str) -> Table:
         Column("effect", "effect", "change", keep=700),
         Column("difference", "in units", "change", keep=450),
         Column("p", "p", "test", keep=800),
+        Column("flip", "p (flip)", "test", keep=440),
         Column("better_in", "better in", "extra", keep=650),
         Column("improved", "P(better)", "share", keep=400),
         Column("interaction", "against others", "change", keep=690),
         Column("same", "same", "extra", keep=300),
-        Column("a12", "A12", "share", keep=250),
-        Column("correlation", "r", "share", keep=240),
-        Column("saved", "saved", "share", keep=230),
+        Column("a12", "A12", "share", keep=AVERAGED),
+        Column("correlation", "r", "share", keep=AVERAGED),
+        Column("saved", "saved", "share", keep=AVERAGED),
         Column(OK, OK, "ok", keep=500),
     ]
     rows = [Row(_entries(c), note=_note(c)) for c in part]
     shown = [
         c
         for c in columns
-        if c.kind in ("role", "ok", "test") or any(row.entries.get(c.name) is not None for row in rows)
+        if c.kind in ("role", "ok") or c.name == "p" or any(row.entries.get(c.name) is not None for row in rows)
     ]
     where = ", ".join(x for x in (run, first.dataset) if x)
     over = f", within {blocks} blocks" if blocks > 1 else ""
@@ -95,15 +97,22 @@ def _entries(c: Comparison) -> dict[str, Entry]:
         "effect": e.tested,
         "difference": e.difference if e.scale == "ratio" else None,
         "p": PValue(c.p, c.flip, c.need),
+        "flip": None if c.flip is None else PValue(c.flip),
         "better_in": f"{c.found.better}/{compared}" if compared else None,
         "improved": e.improved,
         "interaction": c.others,
-        "same": None if c.same is None or c.margin is None else ("yes" if c.same <= ALPHA else "unsure"),
+        "same": _same(c),
         "a12": _number(e.a12, e.n),
         "correlation": _number(e.correlation, e.n),
         "saved": _number(e.saved, e.n),
         OK: Tally(c.done, c.total, c.failures),
     }
+
+
+def _same(c: Comparison) -> str | None:
+    if c.same is None:
+        return None
+    return "yes" if c.same <= ALPHA else "no" if effects.beyond(c.found.effect.difference, c.margin) else "unsure"
 
 
 def _number(value: float | None, n: int) -> Estimate | None:
@@ -135,8 +144,8 @@ def _footers(part: Sequence[Comparison]) -> list[str]:
         tests, need = tested[0].tests, tested[0].need
         if any(c.p is not None for c in tested):
             said.append(
-                f"p: paired t test, Holm's correction over the {tests} tests of this comparison; (flip ...): where the "
-                "exact sign-flip test disagrees."
+                f"p: paired t test, Holm's correction over the {tests} tests of this comparison; (flip): of the exact "
+                "sign-flip test, corrected likewise, which beside p stands where the two disagree."
             )
         if any(c.p is None for c in tested):
             said.append(
@@ -147,7 +156,8 @@ def _footers(part: Sequence[Comparison]) -> list[str]:
         limits = {c.measure: c.margin for c in part if c.margin is not None}
         bounds = ", ".join(f"{name} ±{limit:.2g}" for name, limit in limits.items())
         said.append(
-            f"Same: yes where two one-sided tests put the difference within what real samples differ by: {bounds}."
+            "Same: yes where two one-sided tests put the difference within what real samples differ by, no where its "
+            f"interval is outside: {bounds}."
         )
     if any(c.others is not None for c in part):
         said.append("Against others: the effect here less that in all other such cells, the interaction; not tested.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -80,7 +81,7 @@ def differences_of(
 
     done = [t for t in live if t["status"] == "done" and is_number(t.get(column.name))]
     base = {like(t): float(t[column.name]) for t in done if t[role] == label}
-    scale = scale_of([float(t[column.name]) for t in done], column)
+    scale: Scale = "ratio" if column.log else "difference"
     made: list[Effect | None] = []
     for group in groups:
         counted = [
@@ -95,6 +96,10 @@ def differences_of(
         # a seed counts if each of its blocks has its baseline
         whole = {s: p for s, p in paired.items() if len(p) == sum(t["seed"] == s for t in counted)}
         xs, ys = ({s: statistics.fmean(pair[side] for pair in p) for s, p in whole.items()} for side in (0, 1))
+        logs = None
+        if column.log:  # a mean of logarithms over blocks is not the logarithm of a mean
+            u, v = ({s: statistics.fmean(math.log(x[k]) for x in p) for s, p in whole.items()} for k in (0, 1))
+            logs = (u, v)
         itself = all(t[role] == label for t in group.trials)
-        made.append(None if itself or not xs else effect(xs, ys, better=column.better, scale=scale))
+        made.append(None if itself or not xs else effect(xs, ys, better=column.better, scale=scale, logs=logs))
     return made

@@ -65,7 +65,7 @@ class Effect:
 
     @property
     def tested(self) -> Estimate | None:
-        """The estimate on the scale of the test: its interval leaves out no difference exactly if p < 1 - level."""
+        """The estimate on the scale of the test; its interval leaves out no difference if p < 1 - level."""
         return self.percent if self.scale == "ratio" else self.difference
 
     def better(self, direction: Better) -> bool | None:
@@ -187,12 +187,16 @@ def t_tail(t: float, df: int) -> float:
 
 
 def paired_t(differences: Sequence[float]) -> float | None:
-    """The two-sided p of Student's t test that the mean is 0; 1 if all are 0, None for fewer than two."""
+    """The two-sided p of Student's t test that the mean is 0; 1 if all are 0, None for fewer than two.
+
+    Differences that are all one number, as counts may be, say nothing of their spread: theirs is the p of sign flips,
+    2^(1 - n).
+    """
     n = len(differences)
     if n < 2:
         return None
     if min(differences) == max(differences):
-        return 0.0 if differences[0] else 1.0
+        return 2.0 ** (1 - n) if differences[0] else 1.0
     t = statistics.fmean(differences) / (statistics.stdev(differences) / math.sqrt(n))
     return min(1.0, 2 * t_tail(abs(t), n - 1))
 
@@ -254,6 +258,13 @@ def repeatability(floors: Sequence[float]) -> float | None:
     of no difference at all. None with fewer than two, or if they do not vary.
     """
     return 2.8 * s if len(floors) > 1 and (s := statistics.stdev(floors)) > 0 else None
+
+
+def beyond(difference: Estimate | None, margin: float | None) -> bool:
+    """Whether the whole interval lies outside ±``margin``: a difference that is more than noise of the measure."""
+    if difference is None or margin is None or difference.low is None or difference.high is None:
+        return False
+    return difference.low > margin or difference.high < -margin
 
 
 def equivalence(difference: Estimate | None, margin: float | None, *, level: float = LEVEL) -> float | None:

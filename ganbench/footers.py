@@ -7,7 +7,7 @@ from typing import Any
 
 from ganbench.stats import Estimate
 from ganbench.table import CLOCK, PROTOCOL, Column, Row
-from ganbench.trials import Asked, Group, Trial, block_of, is_number, is_unsure, joined
+from ganbench.trials import Asked, Group, Trial, block_of, is_number, is_unsure, joined, levels_of
 
 
 def footers_of(
@@ -25,12 +25,15 @@ def footers_of(
     seeds = sorted({t["seed"] for t in live})
     known = [c for c in columns if c.kind in ("measure", "extra")]
     intervals = any(isinstance(e := r.entries[c.name], Estimate) and e.half is not None for r in rows for c in known)
-    many = f"{len(seeds)} seeds" if len(seeds) > 1 else "1 seed"
+    many = f"{len(seeds)} seeds ({ranges(seeds)})" if len(seeds) > 1 else f"1 seed ({seeds[0]})"
     said = []
     if intervals:
-        said.append(f"Mean ± half-width of the 95 % Student-t interval over {many}; failed trials are not in it.")
+        how = "Mean with its 95 % Student-t interval"
+        if any(c.log for c in known):
+            how += " (of measures that are positive and better when lower: the geometric mean, on the log scale)"
+        said.append(f"{how} over {many}; failed trials are not in it.")
     elif known:
-        said.append("Means; no row has two seeds done, so there are no intervals.")
+        said.append(f"Means over {many}; no row has two seeds done, so there are no intervals.")
     done = [t for group in groups for t in group.done]
     lost = {c.name: sum(not is_number(t.get(c.name)) for t in done) for c in columns if c.kind == "measure"}
     if told := [f"{n} of {name}" for name, n in lost.items() if n]:
@@ -62,7 +65,12 @@ def footers_of(
         said.append("ema: of the generator's running average; without it, of its last iterate.")
     if any(c.kind == "time" for c in columns):
         said.append(_clock(live, columns, asked, rows))
-    hidden = {c.name for c in columns}
+    said += _protocol(live, {c.name for c in columns})
+    return tuple(said)
+
+
+def _protocol(live: Sequence[Trial], hidden: set[str]) -> list[str]:
+    """How the trials were made, as far as no column says it."""
     protocol = [
         text.format(value)
         for fact, text in (
@@ -76,13 +84,26 @@ def footers_of(
         )
         if fact not in hidden and (value := joined(live, fact))
     ]
-    if protocol:
-        said.append(f"Protocol: {', '.join(protocol)}.")
-    return tuple(said)
+    said = [f"Protocol: {', '.join(protocol)}."] if protocol else []
+    mixed = levels_of(live, "engine")
+    if len(mixed) > 1:
+        said.append(f"Engines are mixed ({', '.join(mixed)}): they agree to rounding, and times compare within one.")
+    return said
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """``0-4, 7``: ascending whole numbers, runs of three or more by their ends."""
+    parts: list[list[int]] = []
+    for n in numbers:
+        if parts and n == parts[-1][-1] + 1:
+            parts[-1].append(n)
+        else:
+            parts.append([n])
+    return ", ".join(f"{p[0]}-{p[-1]}" if len(p) > 2 else ", ".join(map(str, p)) for p in parts)
 
 
 def _clock(live: Sequence[Trial], columns: Sequence[Column], asked: Asked, rows: Sequence[Row]) -> str:
-    text = "Step ms: the median over windows of one whole training step, averaged over seeds"
+    text = "Step ms: the median over windows of one whole training step, averaged (geometric mean) over seeds"
     role, label = asked.baseline
     ratio = next((c for c in columns if c.kind == "ratio"), None)
     if ratio:

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ganbench.differences import scale_of
 from ganbench.effects import Scale, paired_t
 from ganbench.stats import LEVEL, Estimate
 from ganbench.table import CLOCK, OK, PROTOCOL, STEP, Column, Row, Tally
@@ -39,8 +38,8 @@ def with_marks(
         if len(set(means.values())) < 2:
             continue
         top = (min if column.better == "lower" else max)(means.values())
-        values = {i: by_seed(groups[i], column.name, averaged, pairs) for i in means}
-        scale = scale_of([v for of in values.values() for v in of.values()], column)
+        values = {i: by_seed(groups[i], column.name, averaged, pairs, log=column.log) for i in means}
+        scale: Scale = "ratio" if column.log else "difference"
         champion = next(i for i, value in means.items() if value == top)
         for i, value in means.items():
             if value == top:

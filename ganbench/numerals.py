@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ganbench.stats import Estimate, Percent
@@ -16,19 +16,22 @@ REAL = "real vs real"
 
 @dataclass(frozen=True)
 class Number:
-    """An estimate as text, ``12.3`` and ``±0.4``; ``extra``: how many characters more than its column's."""
+    """An estimate as text, ``12.3`` and ``±0.4`` or ``+0.5-0.3``.
+
+    ``extra``: how many characters more than its column's the mean has.
+    """
 
     mean: str
     half: str = ""
     extra: int = 0
 
 
-def numbers(estimates: Sequence[Estimate | None]) -> list[Number | None]:
+def numbers(estimates: Sequence[Estimate | None], *, short: bool = False) -> list[Number | None]:
     """One column of estimates with one number of decimals, so that points stand below each other.
 
     The typical half-width decides: two significant digits if they begin with 1 or 2, else one, as physicists print
     uncertainties. Without half-widths means get three significant digits. A mean that is too small for that has more
-    decimals.
+    decimals. ``short``: of an interval that is not symmetric, only the longer side, after a plus-minus sign.
     """
     given = [e for e in estimates if e is not None]
     halves = sorted(e.half for e in given if e.half)
@@ -38,7 +41,7 @@ def numbers(estimates: Sequence[Estimate | None]) -> list[Number | None]:
     else:
         decimals = 2 - math.floor(math.log10(means[len(means) // 2])) if means else 1
     decimals = min(max(decimals, 0), 6)
-    return [None if e is None else _number(e, decimals) for e in estimates]
+    return [None if e is None else _number(e, decimals, short=short) for e in estimates]
 
 
 def _decimals(half: float) -> int:
@@ -46,16 +49,26 @@ def _decimals(half: float) -> int:
     return (half / 10.0**power < 3) - power
 
 
-def _number(estimate: Estimate, decimals: int) -> Number:
+def _number(estimate: Estimate, decimals: int, *, short: bool) -> Number:
     size, half = abs(estimate.mean), estimate.half
     more = decimals
     if 0 < size < (2 if half else 10) * 10**-decimals:  # one digit or none would be left
         digits = -math.floor(math.log10(size))
         more = max(decimals, min(_decimals(half), digits + 2) if half else digits + 1)
     if size >= 1e7 or more > 6:
-        return Number(_scientific(estimate.mean), "" if half is None else f"±{_scientific(half)}")
+        return Number(_scientific(estimate.mean), _spread(estimate, _scientific, short=short))
     extra = more - decimals + (decimals == 0 and more > 0)
-    return Number(f"{estimate.mean:.{more}f}", "" if half is None else f"±{half:.{more}f}", extra)
+    return Number(f"{estimate.mean:.{more}f}", _spread(estimate, f"{{:.{more}f}}".format, short=short), extra)
+
+
+def _spread(estimate: Estimate, text: Callable[[float], str], *, short: bool) -> str:
+    """``±0.4`` if the interval is symmetric in what is shown of it, else ``+0.5-0.3``."""
+    if estimate.low is None or estimate.high is None:
+        return ""
+    up, down = text(estimate.high - estimate.mean), text(estimate.mean - estimate.low)
+    if short:
+        return f"±{text(max(estimate.high - estimate.mean, estimate.mean - estimate.low))}"
+    return f"±{up}" if up == down else f"+{up}-{down}"
 
 
 def _scientific(x: float) -> str:
@@ -70,12 +83,12 @@ def estimates_of(table: Table, column: Column) -> list[Estimate | None]:
     return [*(e if isinstance(e, Estimate) else None for e in entries), floor]
 
 
-def column_numbers(table: Table, column: Column) -> list[Number | None]:
+def column_numbers(table: Table, column: Column, *, short: bool = False) -> list[Number | None]:
     """The column's numbers; times stand without intervals, for which their ratios are there."""
     estimates = estimates_of(table, column)
     if column.kind == "time":
         estimates = [None if e is None else Estimate(e.mean, None, None, e.n) for e in estimates]
-    return numbers(estimates)
+    return numbers(estimates, short=short)
 
 
 def fixed_labels(table: Table) -> list[str]:

@@ -40,6 +40,7 @@ class Column:
         unit: of its values.
         keep: columns of the least ``keep`` are the first to be left out where space is short.
         floor: the value of real samples against other real samples, if it is a measure that has one.
+        log: its means are geometric, with intervals from the log scale.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Column:
     unit: str = ""
     keep: int = 0
     floor: float | None = None
+    log: bool = False
 
 
 @dataclass(frozen=True)

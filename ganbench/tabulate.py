@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ganbench import stats
-from ganbench.differences import differences_of, ratios_of
+from ganbench.differences import differences_of, ratios_of, scale_of
 from ganbench.errors import ResultsError, nearest
 from ganbench.footers import footers_of
 from ganbench.marks import FRONT, with_front, with_marks
@@ -119,6 +119,7 @@ def build(
     if pareto and not any(c.name == pareto and c.better for c in chosen):
         known = [c.name for c in chosen if c.better]
         raise ResultsError(f"no measure {pareto!r} with a better way", place="--pareto", hint=nearest(pareto, known))
+    chosen = tuple(replace(c, keep=350) if c.name == pareto else c for c in chosen)  # a front without it says little
     asked = Asked(tuple(by), chosen, base, tuple(extra), run, diff=diff, pareto=pareto)
     built = []
     for part in _parts(rows, asked):
@@ -196,7 +197,7 @@ def _table(part: Sequence[Trial], asked: Asked) -> Table:  # noqa: PLR0915 # one
     pairs = common(groups, averaged) if asked.by and averaged else None
 
     shown = [c for c in asked.measures if any(is_number(t.get(c.name)) for t in live)]
-    shown = [replace(c, floor=_floor(live, c.name)) for c in shown]
+    shown = [replace(c, floor=_floor(live, c.name), log=scale_of(_numbers(live, c.name), c) == "ratio") for c in shown]
     more = [Column(name, name, "extra", keep=100) for name in asked.extra]
     differing = [f for f in (*PROTOCOL, *PLACE) if len({joined(g.trials, f) for g in groups} - {""}) > 1]
     columns: list[Column] = [Column(role, role, "role", keep=1000) for role in roles]
@@ -233,14 +234,15 @@ def _table(part: Sequence[Trial], asked: Asked) -> Table:  # noqa: PLR0915 # one
             elif column.kind == "fact":
                 values[column.name] = joined(group.trials, column.name) or "unknown"
             elif column.kind == "measure":
-                values[column.name] = stats.mean(by_seed(group, column.name, averaged, pairs).values())
+                seeds = by_seed(group, column.name, averaged, pairs, log=column.log)
+                values[column.name] = stats.centre(seeds.values(), log=column.log)
             elif column.kind == "extra":
                 values[column.name] = _extra(group, column.name, averaged, pairs)
         for name, found in changes.items():
             change = found[i]
             if change is not None:
                 values |= {f"{name}_diff": change.difference, f"{name}_percent": change.percent}
-        values[STEP] = stats.mean(stats.once(by_seed(group, STEP, averaged, pairs, log=True)).values())
+        values[STEP] = stats.geometric_mean(stats.once(by_seed(group, STEP, averaged, pairs, log=True)).values())
         values[RATIO] = ratios.get(i)
         values[OK] = tally = _tally(group)
         present = {c.name: values.get(c.name) for c in columns}
@@ -324,6 +326,11 @@ def _note(group: Group, tally: Tally) -> str:
         where = f" (seed {', '.join(map(str, seeds))})" if some else ""
         notes.append(f"{n} {status}{where}" + (f": {said}" if said else ""))
     return "; ".join(notes)
+
+
+def _numbers(live: Sequence[Trial], name: str) -> list[float]:
+    """The values of a column that count for means."""
+    return [float(v) for t in live if t["status"] == "done" and is_number(v := t.get(name)) and v is not None]
 
 
 def _floor(live: Sequence[Trial], name: str) -> float | None:

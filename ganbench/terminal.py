@@ -26,6 +26,8 @@ from ganbench.text import GAP, longest_word, pad, printable, share, width_of, wr
 
 LEAST = 16
 """Columns of values are left out before one of labels gets narrower than this."""
+ROOMY = 32
+"""A column of labels that is narrower than this and than its widest one has no averages or minor columns beside it."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ class Terminal:
         """The columns that fit, in order, and the names of those that do not, dropped by their ``keep``."""
         short = False
         left_out: list[Column] = []
-        intervals = any(c.kind == "ratio" for c in values)
+        intervals = any(c.kind == "ratio" or c.log for c in values)
         texts = {c.name: [printable(entry_text(row.entries[c.name])) for row in table.rows] for c in labels}
         if labels and any(c.floor is not None for c in values):
             texts[labels[0].name].append(REAL)
@@ -161,12 +163,19 @@ class Terminal:
         words = [longest_word([printable(c.header), *texts[c.name]]) for c in labels]
         # a column narrower than its longest word breaks it, which is better than to lose a measure
         least = [min(n, max(w, 8), LEAST) for n, w in zip(natural, words, strict=True)]
+        roomy = [max(low, min(n, ROOMY)) for n, low in zip(natural, least, strict=True)]
         gaps = GAP * max(0, len(labels) - 1)
         while True:
             kept = [c for c in values if c not in left_out]
             stacks = [_stack(table, c, short=short) for c in kept]
             room = self.width - sum(s.width + GAP for s in stacks) - gaps
-            if room >= sum(least) or not kept:
+            # labels are narrowed before a measure is lost, but not to keep what is of less interest
+            wanted = (
+                roomy
+                if any(c.keep <= AVERAGED for c in kept if c.kind != "ok") and not (intervals and not short)
+                else least
+            )
+            if room >= sum(wanted) or not kept:
                 break
             if intervals and not short:
                 short = True
@@ -186,7 +195,10 @@ class Terminal:
         names = [c.header for c in values if c in left_out and not c.name.endswith("_ema")]
         emas = [c.header for c in values if c in left_out and c.name.endswith("_ema")]
         names += emas if len(emas) < 2 else ["the ema columns"]
-        return [*front, *stacks], names + ["intervals of ratios"] * (short and any(c.kind == "ratio" for c in kept))
+        if short:
+            names += ["the shorter sides of intervals"] * any(c.log for c in kept)
+            names += ["intervals of ratios"] * any(c.kind == "ratio" for c in kept)
+        return [*front, *stacks], names
 
     def header(self, stacks: Sequence[_Stack]) -> None:
         """The header, its columns standing on the rule below."""
@@ -221,14 +233,14 @@ class Terminal:
 
 
 def _stack(table: Table, column: Column, *, short: bool) -> _Stack:
-    """A column of values; ``short``: ratios without their interval."""
+    """A column of values; ``short``: ratios without their interval, others with one side of it."""
     entries = [row.entries.get(column.name) for row in table.rows]
     if column.kind in ("change", "percent", "share"):
         cells = [change_text(e if isinstance(e, Estimate) else None, column.kind) for e in entries] + [""]
     elif column.kind in ("ok", "test") or any(isinstance(e, str) for e in entries):
         cells = [printable(entry_text(e)) for e in entries] + [""]
     else:
-        shown = column_numbers(table, column)
+        shown = column_numbers(table, column, short=short)
         if column.kind == "ratio":
             cells = [ratio_text(e, short=short) for e in estimates_of(table, column)]
         elif column.kind == "time":
@@ -262,7 +274,7 @@ def _styled(stack: _Stack, row: Row | None, i: int, *, lost: bool) -> list[tuple
     if entry is None:
         return [(text, "dim")]
     style = "bold green" if stack.column.name in row.best else "underline" if stack.column.name in row.tied else ""
-    at = re.search("[±[]", text)
+    at = re.search(r"[±[]|(?<=\d)\+", text)
     if not isinstance(entry, Estimate) or at is None:
         return [(text, style)]
     tail = text[at.start() :]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from ganbench import stats
-from ganbench.stats import Estimate
 from ganbench.table import STEP, Column
 
 Trial: TypeAlias = Mapping[str, Any]
@@ -86,8 +85,7 @@ def by_seed(
         value = trial.get(name)
         if is_number(value) and (pairs is None or (block_of(trial, averaged), trial["seed"]) in pairs):
             seeds.setdefault(trial["seed"], []).append(float(value))  # type: ignore[arg-type] # a number: just checked
-    centre: Callable[[list[float]], Estimate | None] = stats.geometric_mean if log else stats.mean
     if all(len(values) == 1 for values in seeds.values()):  # a row of one cell
         return {seed: values[0] for seed, values in seeds.items()}
-    means = {seed: centre(values) for seed, values in seeds.items()}
+    means = {seed: stats.centre(values, log=log) for seed, values in seeds.items()}
     return {seed: m.mean for seed, m in means.items() if m is not None}

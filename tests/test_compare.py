@@ -264,3 +264,24 @@ def test_a_gate_holds_for_factors_too(tmp_path, capsys):
     assert "ring · minimax +4" in capsys.readouterr().err
     assert main([*command, "--fail-on", "fd<-5%"]) == 0
     assert main([*command, "--baseline", "minimax", "--fail-on", "fd<-5%"]) == 1
+
+
+def test_trials_are_counted_in_the_blocks_that_are_compared():
+    records = [
+        t for t in grid(np.ones((2, 3, 4)) + np.arange(4)) if (t.labels["regularizer"], t.cell) != ("none", "l2-none")
+    ]
+    (found,) = compared(records)
+    assert (found.done, found.total, found.found.cells) == (8, 8, 2)
+
+
+def test_both_tests_are_shown_from_six_seeds_on_and_what_is_the_same_is_said():
+    rng = np.random.default_rng(3)
+    base = 10 + rng.normal(size=(1, 8))
+    values = np.stack([base, base + 0.001 * rng.normal(size=(1, 8)), base + 5 + 0.1 * rng.normal(size=(1, 8))])
+    (table,) = compare_table.tables_of(compared(grid(values)))
+    near, far = table.rows
+    assert (near.entries["same"], far.entries["same"]) == ("yes", "no")
+    assert float(str(far.entries["flip"])) == pytest.approx(2 * 2 / 2**8, abs=1e-3)  # Holm's factor for two tests
+    few = compare_table.tables_of(compared(grid(values[:, :, :5])))[0]
+    assert "flip" not in [c.name for c in few.columns]
+    assert "p" in [c.name for c in few.columns]

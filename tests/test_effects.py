@@ -132,3 +132,18 @@ def test_repeated_measurements_differ_by_less_than_the_repeatability_limit_ninet
     assert np.mean(np.abs(first - second) < limit) == pytest.approx(0.95, abs=0.005)
     assert effects.repeatability([1.0]) is None
     assert effects.repeatability([1.0, 1.0]) is None
+
+
+def test_differences_that_are_all_one_number_have_the_p_of_sign_flips():
+    for n in (2, 3, 6):
+        assert effects.paired_t([-1.0] * n) == 2.0 ** (1 - n)
+    assert effects.paired_t([-1.0] * 6) == effects.sign_flip([-1.0] * 6)
+    assert effects.paired_t([0.0] * 3) == 1.0
+
+
+def test_a_difference_is_beyond_the_margin_if_its_whole_interval_is():
+    assert effects.beyond(Estimate(3.0, 2.0, 4.0, 3), 1.9)
+    assert effects.beyond(Estimate(-3.0, -4.0, -2.0, 3), 1.9)
+    assert not effects.beyond(Estimate(3.0, 1.0, 5.0, 3), 1.9)
+    assert not effects.beyond(Estimate(3.0, None, None, 1), 1.9)
+    assert not effects.beyond(Estimate(3.0, 2.0, 4.0, 3), None)

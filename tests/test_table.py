@@ -67,9 +67,32 @@ def test_a_row_is_a_cell_and_roles_that_all_share_are_constants():
 
 def test_intervals_are_over_seeds():
     values = [3.0, 4.5, 4.0, 7.0]
-    entry = one([trial(s, v) for s, v in enumerate(values)]).rows[0].entries["fd"]
+    records = [trial(s, v) for s, v in enumerate(values)]
+    entry = one(records, measures={"fd": ("higher", "")}).rows[0].entries["fd"]
     low, high = scipy.stats.t.interval(0.95, 3, loc=np.mean(values), scale=scipy.stats.sem(values))
     assert (entry.low, entry.high) == pytest.approx((low, high))
+
+
+def test_positive_measures_that_are_better_when_lower_have_geometric_means():
+    values = [3.0, 4.5, 4.0, 7.0]
+    records = [trial(s, v) for s, v in enumerate(values)]
+    table = one(records)
+    entry = table.rows[0].entries["fd"]
+    logs = np.log(values)
+    interval = scipy.stats.t.interval(0.95, 3, loc=logs.mean(), scale=scipy.stats.sem(logs))
+    assert (entry.low, entry.mean, entry.high) == pytest.approx(tuple(np.exp([interval[0], logs.mean(), interval[1]])))
+    assert "4.4+3.3-1.9" in render(table, width=120, color=False)
+    assert "4.4 +3.3-1.9" in render(table, "md")
+    assert "4.4^{+3.3}_{-1.9}" in render(table, "latex")
+    zero = one([*records, trial(4, 0.0)]).rows[0].entries["fd"]  # which has no logarithm
+    assert zero.mean == pytest.approx(np.mean([*values, 0.0]))
+
+
+def test_where_space_is_short_intervals_show_their_longer_side_and_say_so():
+    records = [trial(s, v, regularizer=r) for r in ("none", "r1") for s, v in enumerate([3.0, 4.5, 4.0, 7.0])]
+    text = render(one(records), width=40, color=False)
+    assert "4.4±3.3" in text
+    assert "shorter sides of intervals" in " ".join(text.split())
 
 
 def test_data_sets_have_tables_of_their_own_with_their_own_measures():
@@ -91,7 +114,7 @@ def test_failed_trials_are_counted_shown_and_left_out_of_the_mean():
         trial(1, status="timeout", reason="60 s", regularizer="r1"),
     ]
     first, second = one(records).rows
-    assert first.entries["fd"].mean == 2.0
+    assert first.entries["fd"].mean == pytest.approx(math.sqrt(3))
     assert first.entries[OK] == Tally(2, 3, {"diverged": 1})
     assert first.note == "1 diverged (seed 1): d_loss is not finite"
     assert second.entries["fd"] is None
@@ -126,9 +149,9 @@ def test_rows_within_noise_of_the_best_are_marked_as_tied():
     ]
     text = render(table, width=120, color=False)
     assert "~ (or underlined)" in text
-    assert re.search(r"b .*6.0±2.5~", text)
+    assert re.search(r"b .*6.0\+3.0-2.0~", text)
     assert "<ins>6.0</ins>" in render(table, "md")
-    assert r"$\underline{6.0} \pm" in render(table, "latex")
+    assert r"$\underline{6.0}^{+" in render(table, "latex")
     alone = one([trial(0, v, regularizer=r) for r, v in (("a", 1.0), ("b", 1.1))])
     assert not any(row.tied for row in alone.rows)
 
@@ -245,11 +268,11 @@ def test_by_averages_the_cells_of_a_seed_first_so_n_is_the_number_of_seeds():
     table = one(records, by=["regularizer"])
     assert [row.entries["regularizer"] for row in table.rows] == ["r0", "r1"]
     for r, row in enumerate(table.rows):
-        means = values[r].mean(0)
+        means = np.log(values[r]).mean(0)
         low, high = scipy.stats.t.interval(0.95, 2, loc=means.mean(), scale=scipy.stats.sem(means))
         entry = row.entries["fd"]
         assert entry.n == 3
-        assert (entry.mean, entry.low, entry.high) == pytest.approx((means.mean(), low, high))
+        assert (entry.mean, entry.low, entry.high) == pytest.approx(tuple(np.exp([means.mean(), low, high])))
         assert row.entries[OK] == Tally(12, 12)
     assert any("over loss (12 of 12" in footer for footer in table.footers)
 
@@ -264,7 +287,7 @@ def test_by_compares_only_what_every_row_completed():
         for t in records
     ] + [trial(0, status="error", regularizer="c", loss="l1")]
     a, b, c = one(records, by=["regularizer"]).rows
-    assert a.entries["fd"].mean == b.entries["fd"].mean == 15.0
+    assert a.entries["fd"].mean == b.entries["fd"].mean == pytest.approx(math.sqrt(200))
     assert b.entries[OK] == Tally(4, 6, {"diverged": 2})
     assert c.entries["fd"] is None
 
@@ -373,3 +396,11 @@ def test_values_that_are_not_finite_are_told_and_not_averaged_in_silence():
     assert table.rows[0].entries["fd"].n == 2
     assert any("Of 3 finished trials" in f and "1 of fd" in f for f in table.footers)
     assert not any("not finite" in f for f in one(records[:2]).footers)
+
+
+def test_footers_name_the_seeds_and_say_that_engines_are_mixed():
+    records = [trial(s, 1.0 + s) for s in (0, 1, 2, 5, 7, 8)] + [trial(3, 2.0, facts={"engine": "fused"})]
+    text = " ".join(one(records).footers)
+    assert "over 7 seeds (0-3, 5, 7, 8)" in text
+    assert "Engines are mixed (serial, fused)" in text
+    assert "mixed" not in " ".join(one(records[:6]).footers)
