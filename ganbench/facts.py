@@ -119,6 +119,27 @@ def varying(cells: Sequence[Mapping[str, Any]]) -> list[str]:
     return [role for role in ROLES if len({cell["labels"].get(role, "") for cell in cells}) > 1]
 
 
+def merged(cells: Sequence[Mapping[str, Any]], roles: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Headings and roles of columns: one column for both networks where they are always called the same."""
+    both = {"generator", "discriminator"}
+    if both <= set(roles) and all(c["labels"]["generator"] == c["labels"]["discriminator"] for c in cells):
+        picks = [role for role in roles if role != "discriminator"]
+        return ["networks" if role == "generator" else role for role in picks], picks
+    return list(roles), list(roles)
+
+
+def name_of(labels: Mapping[str, str], roles: Sequence[str]) -> str:
+    """``mlp / hinge / r1``: a cell by the roles that tell it from others, or by its regularizer if none does."""
+    _, picks = merged([{"labels": labels}], roles)
+    return " / ".join(labels.get(role, "") for role in picks or ["regularizer"])
+
+
+def named(trial: Mapping[str, Any], roles: Sequence[str]) -> str:
+    """``mlp / hinge / r1 / seed 0``: as :func:`name_of`, with the seed if there is one."""
+    seed = trial.get("seed")
+    return name_of(trial["labels"], roles) + ("" if seed is None else f" / seed {seed}")
+
+
 def by_reason(skips: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
     """Skipped cells by the reason they share, the most frequent first."""
     found: dict[str, list[Mapping[str, Any]]] = {}

@@ -16,6 +16,8 @@ from rich.text import Text
 from ganbench.facts import (
     by_reason,
     component_facts,
+    merged,
+    named,
     one_component,
     plan_facts,
     plural,
@@ -66,7 +68,7 @@ def print_plan(plan: Plan) -> None:
         varied = [role for role in varying(group) if role != "dataset"]
         columns = varied or ["regularizer"]
         here = ", ".join(f"{role} {group[0]['labels'][role]}" for role in roles if role not in {*varied, "dataset"})
-        heads, picks = _merged(group, columns)
+        heads, picks = merged(group, columns)
         rows = [[*(cell["labels"][p] for p in picks), state(cell["trials"])] for cell in group]
         out.print()
         if dataset:
@@ -103,7 +105,7 @@ def print_status(facts: Mapping[str, Any]) -> None:
     roles = varying(cells)
     for failure in facts["failures"]:
         out.print()
-        out.print(_text(failure["status"], "red") + _text(f"  {_named(failure, roles)}"))
+        out.print(_text(failure["status"], "red") + _text(f"  {named(failure, roles)}"))
         out.print(_indented(failure["reason"]))
         if failure["log"]:  # on one line, so that it can be copied
             out.print(_text(f"    {failure['log']}", "dim"), soft_wrap=True)
@@ -112,7 +114,7 @@ def print_status(facts: Mapping[str, Any]) -> None:
     for trial in facts["unfinished"]:
         of = f" of {trial['steps']:,}" if isinstance(trial["steps"], int) else ""
         at = f"checkpoint at step {trial['step']:,}{of}" if trial["step"] else "no checkpoint yet"
-        out.print(_text(trial["status"], "yellow") + _text(f"  {_named(trial, roles)}: {at}"))
+        out.print(_text(trial["status"], "yellow") + _text(f"  {named(trial, roles)}: {at}"))
     _print_skips(out, facts["skipped"], roles)
     if facts["stale"]:
         out.print()
@@ -125,7 +127,7 @@ def _print_skips(out: _Out, skips: Sequence[Mapping[str, Any]], roles: Sequence[
         out.print(_text(f"{plural(len(cells), 'cell')} skipped: ", "yellow") + _text(reason))
         if roles:
             for cell in cells[:SHOWN]:
-                out.print(_indented(_named(cell, roles)))
+                out.print(_indented(named(cell, roles)))
         if len(cells) > SHOWN and roles:
             out.print(_indented(f"and {len(cells) - SHOWN} more; --json has them all"))
 
@@ -290,22 +292,6 @@ def _sections(
     for cell in cells:
         groups.setdefault(cell["labels"]["dataset"] if "dataset" in roles else "", []).append(cell)
     return groups.items()
-
-
-def _merged(cells: Sequence[Mapping[str, Any]], roles: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Headings and roles of columns: one column for both networks where they are always called the same."""
-    both = {"generator", "discriminator"}
-    if both <= set(roles) and all(c["labels"]["generator"] == c["labels"]["discriminator"] for c in cells):
-        picks = [role for role in roles if role != "discriminator"]
-        return ["networks" if role == "generator" else role for role in picks], picks
-    return list(roles), list(roles)
-
-
-def _named(cell: Mapping[str, Any], roles: Sequence[str]) -> str:
-    """``mlp / hinge / r1 / seed 0``: the roles that tell cells apart, and the seed if there is one."""
-    _, picks = _merged([cell], roles)
-    parts = [cell["labels"].get(role, "") for role in picks or ["regularizer"]]
-    return " / ".join([*parts, *([f"seed {cell['seed']}"] if cell.get("seed") is not None else [])])
 
 
 def _value(value: object) -> str:
