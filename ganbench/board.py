@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -13,40 +12,28 @@ from rich.table import Table
 from rich.text import Text
 
 from ganbench.eta import duration
-from ganbench.facts import name_of, varying
-from ganbench.records import FAILED
+from ganbench.facts import name_of
 from ganbench.text import printable, width_of
 
 if TYPE_CHECKING:
     from ganbench.records import Record
+    from ganbench.standing import CellSoFar
     from ganbench.tracking import Current
 
 T = TypeVar("T")
 LEAST = 18
-"""Columns that a name keeps before measures are left out."""
-
-
-@dataclass(frozen=True)
-class CellSoFar:
-    """A cell with finished trials: how many of the planned ones, and the means of their measures.
-
-    Args:
-        measures: of those that were done: the running average's value where there is one.
-        failures: how many trials ended with each status that is a failure.
-    """
-
-    cell: str
-    labels: Mapping[str, str]
-    done: int
-    planned: int
-    measures: Mapping[str, float]
-    failures: Mapping[str, int]
+"""Columns that a name keeps at least, and three fifths of the width if it is longer, before measures are left out."""
+LEAST_BAR = 10
+"""Columns without which there is no bar."""
+MOST_BAR = 40
+"""Columns of the longest bar: what is not drawn cannot wrap when a window becomes narrower."""
 
 
 @dataclass(frozen=True)
 class Board:
-    """All there is to show; the last of ``cells`` and ``failures`` is the latest."""
+    """All there is to show; the last of ``cells`` and ``failures`` is the latest, ``roles`` tell cells apart."""
 
+    roles: Sequence[str]
     finished: int
     planned: int
     failed: int
@@ -57,55 +44,21 @@ class Board:
     failures: Sequence[Record] = ()
 
 
-def so_far(records: Iterable[Record], planned: Mapping[str, int]) -> list[CellSoFar]:
-    """One row for each cell with finished trials, the one that finished last at the end.
+def draw(board: Board, width: int, height: int) -> Group:
+    """``board`` in at most ``height`` lines of ``width``: what trains comes first, then failures, then cells.
 
-    Args:
-        records: of finished trials, in any order.
-        planned: how many trials each cell has, by the name of its folder.
+    Of what does not fit, the latest is shown and the rest is counted.
     """
-    cells: dict[str, list[Record]] = {}
-    for record in sorted(records, key=lambda record: record.finished):
-        mine = cells.pop(record.cell, [])
-        cells[record.cell] = [*mine, record]
-    rows = []
-    for cell, mine in cells.items():
-        done = [record for record in mine if record.status == "done"]
-        values: dict[str, list[float]] = {}
-        for record in done:
-            for name, value in record.measures.items():
-                shown = value.last if value.ema is None else value.ema
-                if shown is not None:
-                    values.setdefault(name, []).append(shown)
-            if "step_ms" in record.timing:
-                values.setdefault("step_ms", []).append(record.timing["step_ms"])
-        failures: dict[str, int] = {}
-        for record in mine:
-            if record.status in FAILED:
-                failures[record.status] = failures.get(record.status, 0) + 1
-        means = {name: statistics.fmean(numbers) for name, numbers in values.items()}
-        rows.append(CellSoFar(cell, mine[0].labels, len(done), planned.get(cell, len(mine)), means, failures))
-    return rows
-
-
-def draw(board: Board, width: int, height: int) -> RenderableType:
-    """``board`` in at most ``height`` lines of ``width``: what trains comes first, then the latest of the rest.
-
-    What does not fit is counted, never dropped without a word.
-    """
-    labels = [*({"labels": c.labels} for c in board.cells), *({"labels": c.labels} for c in board.running)]
-    roles = varying(labels)
-    room = max(0, height - 1)  # the bar
+    roles, room = board.roles, max(0, height - 1)
     parts: list[RenderableType] = [_bar(board, width)]
-    for needed, make in (
-        (len(board.running), lambda lines: _running(board.running, roles, width, lines)),
-        (len(board.failures), lambda lines: _failures(board.failures, roles, width, lines)),
-        (len(board.cells), lambda lines: _cells(board.cells, roles, width, lines)),
-    ):
-        lines = min(room, needed + 1)
-        if needed and lines > 1:
-            parts.append(make(lines))
-            room -= lines
+    if board.running and room > 1:
+        parts.append(running(board.running, roles, width, room))
+        room -= len(board.running) + 1
+    if board.failures and room > 1:
+        parts.append(_failures(board.failures, roles, width, room))
+        room -= len(board.failures) + 1
+    if board.cells and room > 1:
+        parts.append(cells(board.cells, roles, width, room))
     return Group(*parts)
 
 
@@ -114,18 +67,22 @@ def _bar(board: Board, width: int) -> RenderableType:
     failed = f" {board.failed} failed" if board.failed else ""
     left = "" if board.left_s is None else f" {duration(board.left_s)} left"
     tail = Text.assemble(told, (failed, "red"), f" {duration(board.seconds)}", (left, "cyan"))
-    tail.truncate(max(1, width - 7), overflow="crop")
+    room = min(MOST_BAR, width - len("trials ") - tail.cell_len)
+    if room < LEAST_BAR:
+        tail.truncate(width, overflow="crop")
+        return tail
     line = Table.grid()
     line.add_row(
         Text("trials ", "bold"),
-        ProgressBar(total=max(1, board.planned), completed=board.finished, width=max(1, width - 7 - tail.cell_len)),
+        ProgressBar(total=max(1, board.planned), completed=board.finished, width=room),
         tail,
     )
     return line
 
 
-def _running(running: Sequence[Current], roles: Sequence[str], width: int, lines: int) -> RenderableType:
-    losses = list(dict.fromkeys(name for current in running for name in current.losses if name.endswith("_loss")))
+def running(trials: Sequence[Current], roles: Sequence[str], width: int, lines: int) -> Group:
+    """The trials in training: step and losses."""
+    losses = list(dict.fromkeys(name for current in trials for name in current.losses if name.endswith("_loss")))
     heads = ["step", *(name.removesuffix("_loss").upper() for name in losses)]
     rows = [
         (
@@ -135,16 +92,17 @@ def _running(running: Sequence[Current], roles: Sequence[str], width: int, lines
                 *(_number(current.losses.get(name)) for name in losses),
             ],
         )
-        for current in running
+        for current in trials
     ]
     return _columns("training", heads, rows, width, lines)
 
 
-def _cells(cells: Sequence[CellSoFar], roles: Sequence[str], width: int, lines: int) -> RenderableType:
-    names = list(dict.fromkeys(name for cell in cells for name in cell.measures if name != "step_ms"))
-    if any("step_ms" in cell.measures for cell in cells):
+def cells(rows: Sequence[CellSoFar], roles: Sequence[str], width: int, lines: int) -> Group:
+    """The cells with finished trials: how many were done, and the means of their measures."""
+    names = list(dict.fromkeys(name for cell in rows for name in cell.measures if name != "step_ms"))
+    if any("step_ms" in cell.measures for cell in rows):
         names.append("step_ms")
-    rows = [
+    told = [
         (
             name_of(cell.labels, roles),
             [
@@ -152,13 +110,13 @@ def _cells(cells: Sequence[CellSoFar], roles: Sequence[str], width: int, lines: 
                 *(_number(cell.measures.get(name)) for name in names),
             ],
         )
-        for cell in cells
+        for cell in rows
     ]
     heads = ["done", *(name.replace("_", " ") for name in names)]
-    return _columns("finished so far (means)", heads, rows, width, lines)
+    return _columns("finished so far (means)", heads, told, width, lines)
 
 
-def _failures(failures: Sequence[Record], roles: Sequence[str], width: int, lines: int) -> RenderableType:
+def _failures(failures: Sequence[Record], roles: Sequence[str], width: int, lines: int) -> Group:
     shown, told = _latest(list(failures), lines)
     head = Text("failed" + told, "bold red")
     head.truncate(width)
@@ -173,20 +131,24 @@ def _failures(failures: Sequence[Record], roles: Sequence[str], width: int, line
 
 def _columns(
     title: str, heads: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], width: int, lines: int
-) -> RenderableType:
+) -> Group:
     """A name and numbers at its right, in as many columns as fit; the last ``lines - 1`` rows."""
     shown, told = _latest(rows, lines)
     widths = [max(width_of(head), *(width_of(cells[n]) for _, cells in shown)) for n, head in enumerate(heads)]
     kept = list(range(len(heads)))
-    while len(kept) > 1 and sum(widths[n] + 2 for n in kept) > width - LEAST - 1:
+    longest = max((width_of(name) + 1 for name, _ in shown), default=0)
+    least = min(max(LEAST, longest), max(LEAST, width * 3 // 5))
+    while len(kept) > 1 and sum(widths[n] + 2 for n in kept) > width - least:
         kept.pop(-2 if heads[kept[-1]] == "step ms" and len(kept) > 2 else -1)
-    left = max(1, width - sum(widths[n] + 2 for n in kept))
     text = []
     left_out = f", {len(heads) - len(kept)} columns left out" if len(kept) < len(heads) else ""
-    for i, (name, cells) in enumerate([(title + told + left_out, heads), *((f" {n}", c) for n, c in shown)]):
-        first = Text(printable(name).rstrip() if i else name)
+    named = [(title + told + left_out, heads), *((f" {printable(name)}", cells) for name, cells in shown)]
+    left = min(max(width_of(name) for name, _ in named), max(1, width - sum(widths[n] + 2 for n in kept)))
+    for i, (name, cells) in enumerate(named):
+        first = Text(name)
         first.truncate(left, overflow="ellipsis", pad=True)
         line = first + Text("".join(f"  {cells[n]:>{widths[n]}}" for n in kept))
+        line.truncate(width, overflow="crop")
         line.stylize("bold" if i == 0 else "")
         text.append(line)
     return Group(*text)

@@ -81,6 +81,7 @@ class Driver:
                         number, device = free.popleft()
                         cell, seeds, fresh = queue.popleft()
                         self.slots.append(self._start(number, device, cell, seeds, fresh))
+                    self.display.tick()
                     for slot in self._listen():
                         self.slots.remove(slot)
                         free.append((slot.number, slot.device))

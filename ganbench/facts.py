@@ -12,9 +12,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ganbench import heartbeat
 from ganbench.component import USE, Component, describe, field_types, fields, plain
 from ganbench.errors import ResultsError
 from ganbench.records import FAILED, ROLES, read_json
+from ganbench.standing import so_far
 
 if TYPE_CHECKING:
     from ganbench.plan import Plan
@@ -57,9 +59,18 @@ def plan_facts(plan: Plan) -> dict[str, Any]:
 def status_facts(results: Results) -> dict[str, Any]:
     """How far a run is: counts by status, the trials that failed, where unfinished ones stand, the skipped cells.
 
-    ``failures`` have a reason and, if there is one, the path of a log; ``unfinished`` have the step of the last
-    checkpoint; ``stale`` counts trials on disk that the plan no longer has.
+    ``roles`` tell the cells apart. ``drivers`` are the processes at work with the trials they train; ``finished`` are
+    the cells with finished trials and the means of their measures. ``failures`` have a reason and, if there is one,
+    the path of a log; ``unfinished`` have the step of the last checkpoint, and nobody trains them; ``stale`` counts
+    trials on disk that the plan no longer has.
     """
+    drivers = [
+        dataclasses.asdict(heard.pulse) | {"state": heard.state, "heard_s": heard.age}
+        for heard in heartbeat.read(results.path)
+    ]
+    at_work = {
+        (trial["cell"], trial["seed"]) for driver in drivers if driver["state"] != "gone" for trial in driver["running"]
+    }
     raw = read_json(results.path / "run.json") or {}
     steps = {cell.get("cell"): cell.get("steps") for cell in raw.get("cells", [])}
     labels = {cell.cell: cell.labels for cell in results.plan}
@@ -82,6 +93,8 @@ def status_facts(results: Results) -> dict[str, Any]:
         for seed in cell.seeds if cell.skip is None else ():
             folder = results.path / "trials" / cell.cell / f"seed-{seed}"
             known = finished.get((cell.cell, seed))
+            if (cell.cell, seed) in at_work:
+                continue
             if folder.is_dir() and (known is None or known.status == "interrupted"):
                 about = {"cell": cell.cell, "labels": dict(cell.labels), "seed": seed}
                 status = known.status if known else "begun"
@@ -94,6 +107,12 @@ def status_facts(results: Results) -> dict[str, Any]:
         "cells": sum(cell.skip is None for cell in results.plan),
         "trials": sum(len(cell.seeds) for cell in results.plan if cell.skip is None),
         "counts": dict(results.counts),
+        "roles": varying([{"labels": cell.labels} for cell in results.plan]),
+        "drivers": drivers,
+        "finished": [
+            dataclasses.asdict(row)
+            for row in so_far(results.trials, {cell.cell: len(cell.seeds) for cell in results.plan})
+        ],
         "failures": failures,
         "unfinished": unfinished,
         "skipped": [

@@ -32,6 +32,9 @@ class Display(Protocol):
     def note(self, text: str) -> None:
         """Something a user should read once."""
 
+    def tick(self) -> None:
+        """The driver is alive, and has heard whatever there was to hear; called several times a second."""
+
     def end(self) -> None:
         """The run ended, well or not."""
 
@@ -44,7 +47,43 @@ class Silent:
     def stepped(self, slot: int, trial: Trial, step: int, logs: Mapping[str, float]) -> None: ...
     def finished(self, slot: int, trial: Trial, record: Record) -> None: ...
     def note(self, text: str) -> None: ...
+    def tick(self) -> None: ...
     def end(self) -> None: ...
+
+
+class Several:
+    """Displays that all show the same."""
+
+    def __init__(self, *displays: Display) -> None:
+        self.displays = displays
+
+    def begin(self, run: Run) -> None:
+        for display in self.displays:
+            display.begin(run)
+
+    def started(self, slot: int, trial: Trial) -> None:
+        for display in self.displays:
+            display.started(slot, trial)
+
+    def stepped(self, slot: int, trial: Trial, step: int, logs: Mapping[str, float]) -> None:
+        for display in self.displays:
+            display.stepped(slot, trial, step, logs)
+
+    def finished(self, slot: int, trial: Trial, record: Record) -> None:
+        for display in self.displays:
+            display.finished(slot, trial, record)
+
+    def note(self, text: str) -> None:
+        for display in self.displays:
+            display.note(text)
+
+    def tick(self) -> None:
+        for display in self.displays:
+            display.tick()
+
+    def end(self) -> None:
+        for display in self.displays:
+            display.end()
 
 
 def call_observers(

@@ -10,10 +10,11 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.markup import escape
 
-from ganbench.board import Board, draw, so_far
+from ganbench.board import Board, draw
 from ganbench.eta import duration
-from ganbench.facts import name_of
+from ganbench.facts import name_of, varying
 from ganbench.records import FAILED, ROLES
+from ganbench.standing import so_far
 from ganbench.tracking import Tracker
 
 if TYPE_CHECKING:
@@ -87,36 +88,57 @@ class Bars(Tracker):
     def __init__(self, console: Console) -> None:
         super().__init__()
         self.console = console
+        self.said: list[str] = []
 
     def begin(self, run: Run) -> None:
         """Say what the run is about to do, and show the board."""
         super().begin(run)
-        self.console.print(escape(heading(run)), highlight=False)
+        self._print(escape(heading(run)))
         self.planned = Counter(p.trial.cell.name for p in run.plan.trials)
-        self.live = Live(
-            get_renderable=self.board, console=self.console, refresh_per_second=4, transient=True, redirect_stdout=False
-        )
-        self.live.start()
+        self.roles = varying([{"labels": c.cell.labels} for c in run.plan.combinations])
+        self._show()
+        self.width = self.console.width
 
     def finished(self, slot: int, trial: Trial, record: Record) -> None:
         """Print a failure above the board."""
         super().finished(slot, trial, record)
         if record.status in FAILED:
-            self.console.print(f"[red]{escape(verdict(record))}[/]  {escape(short(trial))}", highlight=False)
+            self._print(f"[red]{escape(verdict(record))}[/]  {escape(short(trial))}")
 
     def note(self, text: str) -> None:
         """Print it above the board."""
-        self.console.print(f"[yellow]note:[/] {escape(text)}", highlight=False)
+        self._print(f"[yellow]note:[/] {escape(text)}")
+
+    def tick(self) -> None:
+        """Draw everything anew where the window has become narrower, which breaks the lines that were drawn."""
+        narrower, self.width = self.console.width < self.width, self.console.width
+        if narrower:
+            self.live.stop()
+            self.console.clear()
+            for line in self.said:
+                self.console.print(line, highlight=False)
+            self._show()
 
     def end(self) -> None:
         """Take the board away."""
         if hasattr(self, "live"):
             self.live.stop()
 
+    def _show(self) -> None:
+        self.live = Live(
+            get_renderable=self.board, console=self.console, refresh_per_second=4, transient=True, redirect_stdout=False
+        )
+        self.live.start(refresh=True)
+
+    def _print(self, line: str) -> None:
+        self.said.append(line)
+        self.console.print(line, highlight=False)
+
     def board(self) -> RenderableType:
         """What is known now, as it fits the terminal."""
         records = list(self.records.values())
         board = Board(
+            roles=self.roles,
             finished=len(records),
             planned=len(self.run.plan.trials),
             failed=sum(record.status in FAILED for record in records),

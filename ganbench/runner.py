@@ -12,7 +12,8 @@ from ganbench.devices import find_devices
 from ganbench.driver import Driver
 from ganbench.errors import ConfigError, ResultsError, nearest
 from ganbench.grid import Grid
-from ganbench.observers import Display, Silent
+from ganbench.heartbeat import Beacon
+from ganbench.observers import Display, Several, Silent
 from ganbench.plan import Plan, Planned
 from ganbench.processes import only_driver
 from ganbench.records import FAILED, Record, write_json
@@ -77,7 +78,6 @@ def execute(grid: Grid, results: Path, options: Options, display: Display | None
     Raises:
         GanbenchError: the grid, a plugin, the device or the results folder is at fault; nothing was trained.
     """
-    display = display or Silent()
     _check_retry(options.retry)
     registry = Registry.load((*grid.plugin_files, *options.plugins), without=(*grid.settings.without, *options.without))
     folder = results / (f"{grid.name}-smoke" if options.smoke else grid.name)
@@ -97,7 +97,8 @@ def execute(grid: Grid, results: Path, options: Options, display: Display | None
     run = Run(folder.name, folder, plan, todo, devices, max(1, min(workers, cells)))
     make_folder(run, grid)
     with only_driver(folder):
-        driver = Driver(run, grid, registry, options, display, threads)
+        shown = Several(display or Silent(), Beacon(folder))
+        driver = Driver(run, grid, registry, options, shown, threads)
         driver.drive()
     return Outcome(Results(folder), 130 if driver.interrupted else _exit_code(run), run)
 

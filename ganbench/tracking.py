@@ -1,4 +1,4 @@
-"""What the driver knows of a run that goes on: the trials in training with their last reports, counts, the time left."""
+"""What the driver knows of a run that goes on: trials in training and their last reports, counts, the time left."""
 
 from __future__ import annotations
 

@@ -13,6 +13,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from ganbench import board
+from ganbench.eta import duration
 from ganbench.facts import (
     by_reason,
     component_facts,
@@ -26,7 +28,9 @@ from ganbench.facts import (
     toml,
     varying,
 )
+from ganbench.standing import CellSoFar
 from ganbench.text import longest_word, printable, share, wrap
+from ganbench.tracking import Current
 
 if TYPE_CHECKING:
     from ganbench.component import Component
@@ -91,7 +95,7 @@ def print_plan(plan: Plan) -> None:
 
 
 def print_status(facts: Mapping[str, Any]) -> None:
-    """How far a run is, then its failures with reasons and logs, then the trials that are not finished."""
+    """How far a run is, who is at work on what, then failures with reasons and logs, then unfinished trials."""
     out = _Out()
     counts = {k: n for k, n in facts["counts"].items() if k != "skipped"}
     line = Text.assemble(
@@ -101,6 +105,20 @@ def print_status(facts: Mapping[str, Any]) -> None:
         line.append(": " if i == 0 else ", ")
         line.append_text(_text(f"{n} {status}", COLOURS.get(status, "red")))
     out.print(line)
+    for driver in facts["drivers"]:
+        out.print(_driver(driver))
+    trials = [
+        Current(**trial) for driver in facts["drivers"] if driver["state"] != "gone" for trial in driver["running"]
+    ]
+    rows = [CellSoFar(**row) for row in facts["finished"]] if facts["counts"].get("missing") else []
+    shown = facts["roles"]
+    width = out.console.width
+    if trials:
+        out.print()
+        out.print(board.running(trials, shown, width, len(trials) + 1))
+    if rows:
+        out.print()
+        out.print(board.cells(rows, shown, width, len(rows) + 1))
     cells = [*facts["failures"], *facts["unfinished"], *facts["skipped"]]
     roles = varying(cells)
     for failure in facts["failures"]:
@@ -119,6 +137,20 @@ def print_status(facts: Mapping[str, Any]) -> None:
     if facts["stale"]:
         out.print()
         out.print(_text(f"{plural(facts['stale'], 'trial')} on disk that the grid no longer has"))
+
+
+def _driver(driver: Mapping[str, Any]) -> Text:
+    """What one process that works on a run was last heard saying."""
+    who = f"process {driver['pid']} on {driver['host']}"
+    if driver["state"] == "gone":
+        ago = duration(driver["heard_s"])
+        text = f"  {who} ended without a word, heard of {ago} ago; the same `ganbench run` goes on"
+        return _text("killed", "red") + _text(text)
+    done = f"{driver['finished']} of {driver['todo']} trials in {duration(driver['seconds'])}"
+    left = "" if driver["left_s"] is None else f", {duration(driver['left_s'])} left"
+    if driver["state"] == "silent":
+        return _text("silent", "yellow") + _text(f"  {who}, not heard of for {duration(driver['heard_s'])}: {done}")
+    return _text("running", "green") + _text(f"  {who}: {done}{left}")
 
 
 def _print_skips(out: _Out, skips: Sequence[Mapping[str, Any]], roles: Sequence[str]) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 
 from ganbench.commands.options import Adder, json_option, print_json, run_argument
+from ganbench.errors import ConfigError
 
 
 def add(command: Adder) -> None:
     """Add the commands of this module."""
-    status = command("status", _status, "show how far a run is", plugins=False)
+    status = command("status", _status, "show how far a run is, also while it goes on", plugins=False)
     run_argument(status)
+    status.add_argument("--watch", action="store_true", help="show it until it ends")
     json_option(status)
 
     verify = command("verify", _verify, "check the files of a run", plugins=False)
@@ -25,7 +27,14 @@ def _status(args: argparse.Namespace) -> int:
     from ganbench import views
     from ganbench.results import load
 
-    facts = views.status_facts(load(args.run, args.results))
+    results = load(args.run, args.results)
+    if args.watch:
+        from ganbench.watch import watch
+
+        if args.json:
+            raise ConfigError("--watch is for people", place="--json", hint="ask for --json as often as you like")
+        results = watch(results.path)
+    facts = views.status_facts(results)
     if args.json:
         print_json(facts)
     else:
