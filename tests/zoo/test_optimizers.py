@@ -60,6 +60,23 @@ def test_stacked_seeds_move_as_each_alone(optimizer):
 
 
 @OPTIMIZERS
+def test_gradients_and_slots_may_lie_in_memory_as_they_like(optimizer):
+    """As second derivatives of convolutions do; a fused kernel goes by position in memory."""
+    shape = {"weight": (5, 3, 4, 4)}
+    rng = stream(0, "layout")
+    params, *grads = ({n: torch.randn(s, generator=rng) for n, s in shape.items()} for _ in range(4))
+    strewn = [{n: g.permute(1, 0, 3, 2).contiguous().permute(1, 0, 3, 2) for n, g in step.items()} for step in grads]
+    assert strewn[0]["weight"].stride() != params["weight"].stride()
+    expected, slots = steps(optimizer, params, grads)
+    assert torch.equal(steps(optimizer, params, strewn)[0]["weight"], expected["weight"])
+    for values in slots.values():
+        values.update({n: t.permute(2, 3, 0, 1).contiguous().permute(2, 3, 0, 1) for n, t in values.items() if t.dim()})
+    _, tidy = steps(optimizer, params, grads)
+    again, reference = (optimizer.update(expected, grads[0], given, LR)[0] for given in (slots, tidy))
+    assert torch.equal(again["weight"], reference["weight"])
+
+
+@OPTIMIZERS
 def test_nothing_is_written_in_place(optimizer):
     params, grads = draw("params"), draw("grads")
     _, slots = steps(optimizer, params, [grads])
