@@ -34,8 +34,13 @@ class Critic:
         *,
         player: Side,
         wrappers: Sequence[tuple[Regularizer, Slots, Slots]] = (),
+        noise: Params | None = None,
     ) -> None:
-        """``wrappers`` are regularizers with a ``score``, and their noise and state in the turn of ``player``."""
+        """``wrappers`` are regularizers with a ``score``, and their noise and state in the turn of ``player``.
+
+        ``noise`` are buffers that hold for this turn alone.
+        """
+        self.noise = noise or {}
         self.discriminator, self.loss, self.derivatives = discriminator, loss, derivatives
         self.params, self.frozen, self.labels = params, buffers, labels
         self.buffers, self.player, self.wrappers = buffers, player, wrappers
@@ -61,7 +66,7 @@ class Critic:
         return self.judge(self.output(x, labels))
 
     def code(self, x: Tensor) -> Tensor:
-        return self.discriminator(self.params, self.frozen, x, self.labels, True)[0]
+        return self.discriminator(self.params, self.frozen | self.noise, x, self.labels, True)[0]
 
     def score_grad(self, x: Tensor, labels: Tensor | None = None, *, create_graph: bool = True) -> Tensor:
         if labels is None:
@@ -72,7 +77,7 @@ class Critic:
 
     def _call(self, x: Tensor, buffers: Params, labels: Tensor | None) -> tuple[Tensor, Params]:
         def call(seen: Tensor) -> tuple[Tensor, Params]:
-            scores, written = self.discriminator(self.params, buffers, seen, labels)
+            scores, written = self.discriminator(self.params, buffers | self.noise, seen, labels)
             dims = 2 if self.loss.output == "embedding" else 1
             if scores.dim() != dims or scores.shape[0] != seen.shape[0]:
                 wanted = f"[{seen.shape[0]}]" if dims == 1 else f"[{seen.shape[0]}, d]"
@@ -80,7 +85,7 @@ class Critic:
                     f"the discriminator returned scores of shape {list(scores.shape)}, expected {wanted}",
                     hint="end forward() with .squeeze(1)" if tuple(scores.shape[1:]) == (1,) else "",
                 )
-            return scores, written
+            return scores, written | {name: buffers[name] for name in self.noise}
 
         scored: Scored = call
         for regularizer, noise, own in self.wrappers:

@@ -16,6 +16,7 @@ from ganbench.state import Side, Slots, Turn, Turns
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ganbench.networks import Network
     from ganbench.regularizer import Regularizer
 
 
@@ -65,7 +66,10 @@ class Feed:
         shape: tuple[int, ...],
         dtype: torch.dtype,
         device: torch.device,
+        discriminator: Network | None = None,
     ) -> None:
+        """``discriminator`` may be left out where no part of it is random."""
+        self.discriminator, self.d_noise = discriminator, stream(seed, "noise-d")
         self.regularizers, self.batch, self.d_turns, self.latent = regularizers, batch, d_turns, latent
         self.shape, self.dtype, self.device = shape, dtype, device
         self.latents = stream(seed, "latent")
@@ -99,11 +103,12 @@ class Feed:
             )
             noise.append(r.noise(shapes, rng) if on and r.uses("noise") else {})
             size, shape = r.packed(size, shape)
-        return Turn(real.x, real.y, latents.to(self.device, non_blocking=True), tuple(noise))
+        d_noise = self.discriminator.redraw(self.batch, self.d_noise) if self.discriminator else {}
+        return Turn(real.x, real.y, latents.to(self.device, non_blocking=True), tuple(noise), d_noise)
 
     def state(self) -> dict[str, Tensor]:
         """Positions of all the streams and of the data, as tensors."""
-        streams = {"latent": self.latents, "data": self.real.rng}
+        streams = {"latent": self.latents, "data": self.real.rng, "noise-d": self.d_noise}
         streams |= {f"regularizer-{i}": rng for i, rng in enumerate(self.noise)}
         return {f"stream.{name}": rng.get_state() for name, rng in streams.items()} | {"order": self.real.order}
 
@@ -111,6 +116,7 @@ class Feed:
         """Go on from ``state()``."""
         self.latents.set_state(state["stream.latent"])
         self.real.rng.set_state(state["stream.data"])
+        self.d_noise.set_state(state["stream.noise-d"])
         for i, rng in enumerate(self.noise):
             rng.set_state(state[f"stream.regularizer-{i}"])
         self.real.order = state["order"]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 from ganbench.component import Component, field
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
     from ganbench.samples import SampleSpec
@@ -36,6 +37,19 @@ class Discriminator(Component, role="discriminator"):
         raise NotImplementedError
 
 
+@runtime_checkable
+class Redrawn(Protocol):
+    """A part of a discriminator's module, at any depth, that is random: its randomness is in buffers of its own.
+
+    They are drawn anew for every turn from the stream ``noise-d``, and are the same in all calls of that turn; the
+    buffers it is built with count where nothing is drawn, so that they should make it the mean of what it is.
+    """
+
+    def redraw(self, size: int, rng: torch.Generator) -> dict[str, Tensor]:
+        """New values, on the CPU, of its buffers by name, for batches of ``size``."""
+        ...
+
+
 class Network:
     """A module as a pure function ``(params, buffers, *inputs) -> (output, new buffers)``.
 
@@ -50,8 +64,19 @@ class Network:
             (_slots(module, name, "_parameters"), _leaf(name), name) for name, _ in module.named_parameters()
         ]
         self._buffers = [(_slots(module, name, "_buffers"), _leaf(name), name) for name, _ in module.named_buffers()]
+        self._redrawn = [(path, part) for path, part in module.named_modules() if isinstance(part, Redrawn)]
         self.params: Params = {name: p.detach().clone() for name, p in module.named_parameters()}
         self.buffers: Params = {name: b.detach().clone() for name, b in module.named_buffers()}
+
+    def redraw(self, size: int, rng: torch.Generator) -> Params:
+        """New values of the buffers of every :class:`Redrawn` part, for a batch of ``size``, in their own type."""
+        drawn: Params = {}
+        for path, part in self._redrawn:
+            for name, value in part.redraw(size, rng).items():
+                full = f"{path}.{name}" if path else name
+                like = self.buffers[full]
+                drawn[full] = value.to(like.device, like.dtype, non_blocking=True)
+        return drawn
 
     def __call__(self, params: Params, buffers: Params, *inputs: Tensor | bool | None) -> tuple[Tensor, Params]:
         """The module's output under ``params`` and ``buffers``, and the buffers after the call."""

@@ -26,7 +26,8 @@ def stream_seed(seed: int, name: str) -> int:
 def stream(seed: int, name: str) -> Generator:
     """A fresh generator at the start of the stream ``name`` of ``seed``; always on the CPU.
 
-    Names in use: ``data``, ``latent``, ``init-g``, ``init-d``, ``eval``, ``regularizer-0``, ``regularizer-1``...
+    Names in use: ``data``, ``latent``, ``init-g``, ``init-d``, ``eval``, ``noise-d``, ``regularizer-0``,
+    ``regularizer-1``...
     CPU streams give the same numbers on every device. (torch's generator takes 32 bits of the seed, so two
     streams of a study of 100 streams coincide with a chance of about 1e-6.)
     """

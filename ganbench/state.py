@@ -65,14 +65,16 @@ class State(NamedTuple):
 class Turn(NamedTuple):
     """The inputs of one player's turn, drawn on the host before the step.
 
-    ``real [B, *shape]``, ``labels [B]`` or None (they condition the fakes too), ``latents [B, latent]``, and
-    ``noise[i]``, what the i-th regularizer drew from its own stream.
+    ``real [B, *shape]``, ``labels [B]`` or None (they condition the fakes too), ``latents [B, latent]``,
+    ``noise[i]``, what the i-th regularizer drew from its own stream, and ``d_noise``, the buffers of D that were
+    drawn anew.
     """
 
     real: Tensor
     labels: Tensor | None
     latents: Tensor
     noise: tuple[Slots, ...]
+    d_noise: Params = {}  # noqa: RUF012 # nobody writes to it
 
 
 class Turns(NamedTuple):

@@ -263,6 +263,7 @@ class Game:
             turn.labels,
             player=player,
             wrappers=wrappers,
+            noise=turn.d_noise,
         )
 
     def _weighed(self, player: Side, total: Tensor, state: State, slots: AllSlots) -> tuple[Tensor, dict[str, Tensor]]:

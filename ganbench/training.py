@@ -140,6 +140,7 @@ class Trainer:
             shape=self.spec.shape,
             dtype=self.dtype,
             device=self.device,
+            discriminator=self.discriminator,
         )
         self.state = initial_state(
             self.generator, self.discriminator, cell.regularizers, cell.optimizer, cell.loss, cell.update

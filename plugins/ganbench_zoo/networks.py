@@ -109,7 +109,32 @@ def unlabelled(name: str, spec: SampleSpec, conditional: bool) -> str | None:  #
     return f"{name} is conditional, but the data has no classes" if conditional and not spec.classes else None
 
 
-def perceptron(sizes: list[int], activation: type[nn.Module], gain: float) -> nn.Sequential:
+class Dropout(nn.Module):
+    """x m, where m [B, units] is 0 with probability ``rate`` and 1 / (1 - rate) otherwise; whole channels of images.
+
+    Sample i has row i of m modulo B, in every call of a turn. Without a draw, m is 1, its mean.
+    """
+
+    def __init__(self, rate: float, units: int) -> None:
+        super().__init__()
+        self.rate, self.units = rate, units
+        self.register_buffer("mask", torch.ones(1, units))
+
+    def redraw(self, size: int, rng: torch.Generator) -> dict[str, Tensor]:
+        """A mask for batches of ``size``."""
+        return {"mask": (torch.rand(size, self.units, generator=rng) >= self.rate) / (1 - self.rate)}
+
+    def forward(self, x: Tensor) -> Tensor:
+        mask = self.get_buffer("mask")
+        if len(mask) > 1:
+            mask = mask.repeat(math.ceil(len(x) / len(mask)), 1)[: len(x)]
+        return x * mask.reshape(*mask.shape, *(1 for _ in x.shape[2:]))
+
+
+RATE_OF_DROPOUT = "probability with which a hidden unit of a sample is 0 in a turn, the others growing by 1 / (1 - p)"
+
+
+def perceptron(sizes: list[int], activation: type[nn.Module], gain: float, dropout: float = 0.0) -> nn.Sequential:
     """Linear layers of ``sizes`` with an activation between them: orthogonal weights times ``gain``, zero biases.
 
     Before an activation that has them, a layer has as many more outputs as there are ``pieces`` to each unit.
@@ -120,7 +145,9 @@ def perceptron(sizes: list[int], activation: type[nn.Module], gain: float) -> nn
         linear = nn.Linear(fan_in, fan_out * pieces)
         nn.init.orthogonal_(linear.weight, gain)
         nn.init.zeros_(linear.bias)
-        layers += [activation(), linear] if i else [linear]
+        if i:
+            layers += [activation(), Dropout(dropout, fan_in)] if dropout else [activation()]
+        layers.append(linear)
     return nn.Sequential(*layers)
 
 
@@ -201,10 +228,11 @@ class PerceptronD(nn.Module):
         gain: float,
         activation: Activation = "leaky-relu",
         group: int = 0,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.classes, self.scale, self.group = classes, scale, group
-        self.layers = perceptron(sizes, ACTIVATIONS[activation], gain)
+        self.layers = perceptron(sizes, ACTIVATIONS[activation], gain, dropout)
         if group:
             self.layers[-1] = perceptron([sizes[-2] + 1, sizes[-1]], Leaky, gain)[0]
 
@@ -269,6 +297,7 @@ class MLPDiscriminator(Discriminator, name="mlp", source=MLP_SOURCE):
     conditional: bool = field(default=False, doc="whether the label, one-hot, enters beside x")
     activation: Activation = "leaky-relu"
     minibatch_std: int = field(default=0, ge=0, doc="samples in a group whose spread is one more unit; 0 for none")
+    dropout: float = field(default=0.0, ge=0.0, lt=1.0, doc=f"{RATE_OF_DROPOUT} (https://arxiv.org/abs/1207.0580)")
 
     def validate(self) -> None:
         if self.activation == "groupsort" and self.width % 2:
@@ -283,7 +312,9 @@ class MLPDiscriminator(Discriminator, name="mlp", source=MLP_SOURCE):
         check(unlabelled("discriminator mlp", spec, self.conditional))
         classes = spec.classes if self.conditional else 0
         sizes = [math.prod(spec.shape) + classes, *[self.width] * self.depth, 1]
-        return PerceptronD(sizes, classes, self.input_scale, self.gain, self.activation, self.minibatch_std)
+        return PerceptronD(
+            sizes, classes, self.input_scale, self.gain, self.activation, self.minibatch_std, self.dropout
+        )
 
 
 @hookimpl

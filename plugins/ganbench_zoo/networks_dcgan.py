@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 # torch's own name for it
 
 from ganbench import Component, Discriminator, Generator, SampleSpec, field, hookimpl
-from ganbench_zoo.networks import ToRange, check, one_hot, undivided, unlabelled, with_spread
+from ganbench_zoo.networks import Dropout, ToRange, check, one_hot, undivided, unlabelled, with_spread
 
 if TYPE_CHECKING:
     from ganbench import Cell
@@ -94,7 +94,15 @@ class Encoder(nn.Module):
     """[B, channels, height, width] -> [B]; a label adds <embedding(y), summed features> (projection)."""
 
     def __init__(
-        self, width: int, base: int, norm: Norm, spec: SampleSpec, classes: int, outputs: int = 1, group: int = 0
+        self,
+        width: int,
+        base: int,
+        norm: Norm,
+        spec: SampleSpec,
+        classes: int,
+        outputs: int = 1,
+        group: int = 0,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         channels, height, length = spec.shape
@@ -107,6 +115,7 @@ class Encoder(nn.Module):
             for narrow, wide, kind in zip(widths, widths[1:], kinds, strict=False)
         )
         self.norms = nn.ModuleList(norm_layer(kind, w) for kind, w in zip(kinds, widths[1:], strict=True))
+        self.dropouts = nn.ModuleList(Dropout(dropout, w) if dropout else nn.Identity() for w in widths[1:])
         self.head = nn.Linear(widths[-1] * chain[-1][0] * chain[-1][1] + (1 if group else 0), outputs)
         self.embedding = nn.Embedding(classes, widths[-1]) if classes else None
         self.classes, self.group = classes, group
@@ -114,8 +123,8 @@ class Encoder(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """The activations after the last convolution, [B, channels, height, width]."""
-        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            x = F.leaky_relu(norm(convolution(x)), 0.2)
+        for convolution, norm, dropout in zip(self.convolutions, self.norms, self.dropouts, strict=True):
+            x = dropout(F.leaky_relu(norm(convolution(x)), 0.2))
         return x
 
     def forward(self, x: Tensor, y: Tensor | None = None, code: bool = False) -> Tensor:  # noqa: FBT001, FBT002 # modules are called by position
@@ -178,6 +187,9 @@ class DCGANDiscriminator(Discriminator, name="dcgan", source=SOURCE):
     norm: Norm = field(default="none", doc="normalization after each convolution but the first")
     conditional: bool = field(default=False, doc="whether the label adds its embedding's product with the features")
     minibatch_std: int = field(default=0, ge=0, doc="samples in a group whose spread is one more feature; 0 for none")
+    dropout: float = field(
+        default=0.0, ge=0.0, lt=1.0, doc="probability with which a channel of a sample is 0 in a turn, after each stage"
+    )
 
     def mismatch(self, cell: Cell) -> str | None:
         return image_refusal("discriminator dcgan", cell.dataset.spec(), self.conditional) or undivided(
@@ -187,7 +199,7 @@ class DCGANDiscriminator(Discriminator, name="dcgan", source=SOURCE):
     def build(self, spec: SampleSpec) -> nn.Module:
         check(image_refusal("discriminator dcgan", spec, self.conditional))
         classes = spec.classes if self.conditional else 0
-        return Encoder(self.width, self.base, self.norm, spec, classes, group=self.minibatch_std)
+        return Encoder(self.width, self.base, self.norm, spec, classes, group=self.minibatch_std, dropout=self.dropout)
 
 
 @hookimpl

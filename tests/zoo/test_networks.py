@@ -35,8 +35,10 @@ PAIRS = [
     (MLPGenerator(width=16, conditional=True), MLPDiscriminator(width=16, conditional=True), DIGIT),
     (MLPGenerator(width=16), MLPDiscriminator(width=16, activation="groupsort"), PLANE),
     (MLPGenerator(width=16), MLPDiscriminator(width=16, activation="maxout"), PLANE),
+    (MLPGenerator(width=16), MLPDiscriminator(width=16, dropout=0.5), PLANE),
     (DCGANGenerator(width=4), DCGANDiscriminator(width=4), DIGIT),
     (DCGANGenerator(width=4, norm="layer", base=2), DCGANDiscriminator(width=4, norm="batch", base=2), DIGIT),
+    (DCGANGenerator(width=4), DCGANDiscriminator(width=4, dropout=0.5), DIGIT),
     (DCGANGenerator(width=4, conditional=True), DCGANDiscriminator(width=4, conditional=True), DIGIT),
     (DCGANGenerator(width=4, norm="none"), DCGANDiscriminator(width=4, norm="layer"), COLOR),
 ]
