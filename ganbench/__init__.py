@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ganbench.api import available, create, measure, run
     from ganbench.bank import Bank
     from ganbench.component import Component, field
+    from ganbench.datafiles import DataFiles, check_digest, data_roots, kept_levels
     from ganbench.dataset import Dataset, cache_dir
     from ganbench.errors import ConfigError, ContractError, GanbenchError
     from ganbench.grid import Cell
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from ganbench.optimizer import Optimizer
     from ganbench.regularizer import Batch, DStep, GStep, InnerScore, Regularizer
     from ganbench.results import Results, load
-    from ganbench.samples import Modes, Sampler, Samples, SampleSpec
+    from ganbench.samples import Levels, Modes, Sampler, Samples, SampleSpec
     from ganbench.seeding import global_stream, stream
     from ganbench.state import Params, Side, Slots, State, Turn, Turns
     from ganbench.update import Game, GameVariant, ObjectiveVariant, Update
@@ -34,6 +35,7 @@ _HOME = {
     "api": ("available", "create", "measure", "run"),
     "bank": ("Bank",),
     "component": ("Component", "field"),
+    "datafiles": ("DataFiles", "check_digest", "data_roots", "kept_levels"),
     "dataset": ("Dataset", "cache_dir"),
     "errors": ("ConfigError", "ContractError", "GanbenchError"),
     "grid": ("Cell",),
@@ -44,7 +46,7 @@ _HOME = {
     "optimizer": ("Optimizer",),
     "regularizer": ("Batch", "DStep", "GStep", "InnerScore", "Regularizer"),
     "results": ("Results", "load"),
-    "samples": ("Modes", "Sampler", "Samples", "SampleSpec"),
+    "samples": ("Levels", "Modes", "Sampler", "Samples", "SampleSpec"),
     "seeding": ("global_stream", "stream"),
     "state": ("Params", "Side", "Slots", "State", "Turn", "Turns"),
     "update": ("Game", "GameVariant", "ObjectiveVariant", "Update"),
@@ -59,6 +61,7 @@ __all__ = [
     "ConfigError",
     "ContractError",
     "DStep",
+    "DataFiles",
     "Dataset",
     "Discriminator",
     "Extractor",
@@ -69,6 +72,7 @@ __all__ = [
     "GanbenchError",
     "Generator",
     "InnerScore",
+    "Levels",
     "Loss",
     "LossStep",
     "Measure",
@@ -91,10 +95,13 @@ __all__ = [
     "__version__",
     "available",
     "cache_dir",
+    "check_digest",
     "create",
+    "data_roots",
     "field",
     "global_stream",
     "hookimpl",
+    "kept_levels",
     "load",
     "measure",
     "run",

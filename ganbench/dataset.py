@@ -26,8 +26,15 @@ class Dataset(Component, role="dataset"):
         """Shape, classes and range, without loading anything."""
         raise NotImplementedError
 
+    def missing(self) -> str | None:
+        """What has to be put where before it can be loaded, or None; nothing is read."""
+        return None
+
     def load(self, split: Split, rng: Generator) -> Samples | Sampler:
-        """The samples of ``split``, in float32 and in the spec's range; train and test share none."""
+        """The samples of ``split``, in float32 and in the spec's range; train and test share none.
+
+        Large sets of images are :class:`~ganbench.samples.Levels`, which keep a byte a value.
+        """
         raise NotImplementedError
 
     def channel(self) -> Dataset | None:

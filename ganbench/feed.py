@@ -12,6 +12,7 @@ from ganbench.regularizer import Batch
 from ganbench.samples import Sampler, Samples
 from ganbench.seeding import stream
 from ganbench.state import Side, Slots, Turn, Turns
+from ganbench.streaming import Streamed, placed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 class Shuffled:
     """Batches of a finite set in shuffled epochs; an epoch's remainder opens the next batch."""
 
-    def __init__(self, samples: Samples, rng: Generator) -> None:
+    def __init__(self, samples: Samples | Streamed, rng: Generator) -> None:
         self.samples, self.rng = samples, rng
         self.order = torch.empty(0, dtype=torch.int64)
 
@@ -32,7 +33,11 @@ class Shuffled:
         while len(self.order) < n:
             self.order = torch.cat([self.order, torch.randperm(len(self.samples), generator=self.rng)])
         chosen, self.order = self.order[:n], self.order[n:]
-        return self.samples.take(chosen.to(self.samples.x.device))
+        if not isinstance(self.samples, Streamed):
+            return self.samples.take(chosen.to(self.samples.device))
+        batch = self.samples.take(chosen)
+        self.samples.expect(self.order, n)
+        return batch
 
 
 class Fresh:
@@ -78,8 +83,7 @@ class Feed:
         if isinstance(source, Samples):
             if len(source) < batch:
                 raise ConfigError(f"the training set has {len(source)} samples, a batch needs {batch}")
-            resident = Samples(source.x.to(device, dtype), None if source.y is None else source.y.to(device))
-            self.real: Shuffled | Fresh = Shuffled(resident, data)
+            self.real: Shuffled | Fresh = Shuffled(placed(source, device, dtype), data)
         else:
             self.real = Fresh(source, data)
 

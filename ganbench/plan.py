@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -84,13 +84,20 @@ def make(
             continue
         code = codeprint.fingerprint(combination.cell.components)
         planned += [inspect(Trial(combination.cell, seed), folder, code) for seed in chosen]
-    return Plan(grid.name, combinations, planned, chosen, (*grid.notes, *_advice(combinations)))
+    notes = (*grid.notes, *_advice(combinations), *absent(p for p in planned if p.stage in TO_RUN))
+    return Plan(grid.name, combinations, planned, chosen, notes)
 
 
 def _advice(combinations: Sequence[Combination]) -> Iterator[str]:
     """For each reason for doubt, the number of cells that it is about."""
     for reason, n in Counter(itertools.chain.from_iterable(c.advice for c in combinations)).items():
         yield f"{n} {'cell' if n == 1 else 'cells'}: {reason}"
+
+
+def absent(trials: Iterable[Planned]) -> list[str]:
+    """For each dataset of ``trials`` that is not on this machine, what has to be put where."""
+    datasets = dict.fromkeys(p.trial.cell.dataset for p in trials)
+    return list(dict.fromkeys(what for d in datasets if (what := d.missing()) is not None))
 
 
 def inspect(trial: Trial, folder: Path, code: dict[str, str]) -> Planned:

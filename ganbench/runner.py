@@ -76,7 +76,7 @@ def execute(grid: Grid, results: Path, options: Options, display: Display | None
     """Run ``grid`` into ``results/NAME``, or go on with what is there.
 
     Raises:
-        GanbenchError: the grid, a plugin, the device or the results folder is at fault; nothing was trained.
+        GanbenchError: the grid, a plugin, the data, the device or the results folder is at fault; nothing was trained.
     """
     _check_retry(options.retry)
     registry = Registry.load((*grid.plugin_files, *options.plugins), without=(*grid.settings.without, *options.without))
@@ -93,6 +93,8 @@ def execute(grid: Grid, results: Path, options: Options, display: Display | None
     threads = grid.settings.threads or 1
     workers = options.workers or (len(devices) if devices[0] != "cpu" else max(1, environment.cores() // threads))
     todo = plan.to_run(options.retry)
+    if absent := planning.absent(todo):
+        raise ConfigError("; ".join(absent))
     cells = len({p.trial.cell.id for p in todo})
     run = Run(folder.name, folder, plan, todo, devices, max(1, min(workers, cells)))
     make_folder(run, grid)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    import torch
     from torch import Generator, Tensor
 
 
@@ -68,9 +69,62 @@ class Samples:
         """The number of samples."""
         return int(self.x.shape[0])
 
+    @property
+    def device(self) -> torch.device:
+        """Where they lie."""
+        return self.x.device
+
     def take(self, index: Tensor) -> Samples:
         """The samples at ``index [m]``."""
         return Samples(self.x[index], None if self.y is None else self.y[index])
+
+
+class Levels(Samples):
+    """Samples of which a byte a value is kept: ``x = low + (high - low) level / 255``, in float32.
+
+    They are converted when they are taken, so that a set of images fills a quarter of the memory that floats would,
+    and one that lies in a file on disk is read where it is needed. Where a whole set is asked for as ``x``, all of it
+    is converted.
+
+    Args:
+        levels: uint8 [n, *shape], in memory or mapped from a file.
+        y: int64 [n], or None.
+        low: what level 0 means.
+        high: what level 255 means.
+    """
+
+    __slots__ = ("high", "levels", "low")
+    levels: Tensor
+    low: float
+    high: float
+
+    def __init__(self, levels: Tensor, y: Tensor | None = None, *, low: float = -1.0, high: float = 1.0) -> None:
+        for name, value in (("levels", levels), ("y", y), ("low", low), ("high", high)):
+            object.__setattr__(self, name, value)  # the class is frozen
+
+    def __len__(self) -> int:
+        return int(self.levels.shape[0])
+
+    @property
+    def x(self) -> Tensor:
+        """All samples in float32."""
+        return self.converted(self.levels)
+
+    @property
+    def device(self) -> torch.device:
+        return self.levels.device
+
+    def take(self, index: Tensor) -> Samples:
+        return Samples(self.converted(self.levels[index]), None if self.y is None else self.y[index])
+
+    def converted(self, levels: Tensor) -> Tensor:
+        """``levels`` in float32 and in the range; the ends of the range are exact where 255 / (high - low) is."""
+        return levels.float().div_(255 / (self.high - self.low)).add_(self.low)
+
+    def to(self, device: torch.device) -> Levels:
+        """The same samples on ``device``."""
+        y = None if self.y is None else self.y.to(device)
+        return Levels(self.levels.to(device), y, low=self.low, high=self.high)
 
 
 @runtime_checkable

@@ -22,7 +22,7 @@ LAYERS = (
     "charts errors eta hookspecs neighbours pictures samples seeding state stats timing",
     "bank component derivatives devices effects observers processes ranking records table text",
     "checkpoint codeprint dataset environment factors loss metric networks optimizer regularizer standing tracking",
-    "critic heartbeat keeping numerals trials update",
+    "critic datafiles heartbeat keeping numerals streaming trials update",
     "differences documents footers pivot rawdata terminal",
     "latex marks",
     "render tabulate",
