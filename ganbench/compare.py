@@ -19,8 +19,6 @@ from ganbench.trials import Trial, is_number, levels_of
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ganbench.ranking import Ranks
-
 ALPHA = 1 - stats.LEVEL
 
 
@@ -107,8 +105,8 @@ def comparisons(
     factor, *splits = by or ("regularizer",)
     if not rows:
         return []
-    base = _baseline(baseline, factor, [str(level) for level in levels_of(rows, factor)])
-    shown = _measures(show, measures, [str(n) for n in records.select_dtypes("number").columns])
+    base = baseline_of(baseline, factor, [str(level) for level in levels_of(rows, factor)])
+    shown = measures_of(show, measures, [str(n) for n in records.select_dtypes("number").columns])
     facts = facts_by_cell(rows)
     parts: dict[str, list[Trial]] = {}
     for row in rows:
@@ -121,7 +119,8 @@ def comparisons(
     return tested(found)
 
 
-def _baseline(text: str, factor: str, levels: Sequence[str]) -> str:
+def baseline_of(text: str, factor: str, levels: Sequence[str]) -> str:
+    """The level that ``--baseline`` names; the first one if ``none`` is none of them."""
     role, equals, label = text.partition("=")
     label = label if equals and role == factor else text
     if label in levels:
@@ -131,9 +130,10 @@ def _baseline(text: str, factor: str, levels: Sequence[str]) -> str:
     raise ResultsError(f"no {factor} {label!r}", place="--baseline", hint=nearest(label, levels))
 
 
-def _measures(
+def measures_of(
     show: Sequence[str], measures: Mapping[str, tuple[Better, str]], numeric: Sequence[str]
 ) -> dict[str, tuple[Better, str]]:
+    """The measures to ``show``: by default the last iterate's that have a direction, and step times."""
     if not show:
         return {name: about for name, about in measures.items() if about[0]} | {STEP: ("lower", "ms")}
     known: dict[str, tuple[Better, str]] = dict.fromkeys((n for n in numeric if n != "seed"), (None, ""))
@@ -165,58 +165,6 @@ def blocks_of(
             float(value) if good and value is not None else None
         )
     return blocks
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """The mean ranks of all levels of a factor in one measure, over the blocks and seeds that all of them have."""
-
-    dataset: str
-    role: str
-    measure: str
-    levels: tuple[str, ...]
-    ranks: Ranks
-
-
-def rankings(
-    records: pd.DataFrame,
-    measures: Mapping[str, tuple[Better, str]],
-    *,
-    role: str = "regularizer",
-    show: Sequence[str] = (),
-) -> list[Ranking]:
-    """Mean ranks of the levels of ``role`` for each data set and measure with a direction; failures rank worst.
-
-    Only with three levels and two blocks or more that all of them have.
-    """
-    import numpy as np
-
-    from ganbench.ranking import mean_ranks
-
-    rows = rows_of(records)
-    facts = facts_by_cell(rows)
-    parts: dict[str, list[Trial]] = {}
-    for row in rows:
-        parts.setdefault("" if role == "dataset" else str(row["dataset"]), []).append(row)
-    shown = _measures(show, measures, [str(n) for n in records.select_dtypes("number").columns])
-    found = []
-    for dataset, part in parts.items():
-        for name, (better, _) in shown.items():
-            if better is None or name == STEP or not any(is_number(row.get(name)) for row in part):
-                continue
-            blocks = blocks_of(part, role, name, facts)
-            shared = [key for key in next(iter(blocks.values())) if all(key in level for level in blocks.values())]
-            seeds = [
-                s
-                for s in {int(r["seed"]): None for r in part}
-                if all(s in b[k] for b in blocks.values() for k in shared)
-            ]
-            if len(blocks) < 3 or len(shared) < 2 or not seeds:
-                continue
-            values = [[[level[key][seed] for seed in seeds] for key in shared] for level in blocks.values()]
-            scores = np.array(values, dtype=float)  # None becomes NaN
-            found.append(Ranking(dataset, role, name, tuple(blocks), mean_ranks(scores, better=better)))
-    return found
 
 
 def _of_measure(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import replace
 
 from ganbench import effects
-from ganbench.compare import ALPHA, Comparison, Ranking
+from ganbench.compare import ALPHA, Comparison
 from ganbench.effects import Effect
 from ganbench.errors import ResultsError, nearest
 from ganbench.stats import Estimate
@@ -16,8 +15,8 @@ from ganbench.table import AVERAGED, OK, STEP, Column, Entry, PValue, Row, Table
 ARROWS = {"lower": "↓", "higher": "↑", None: ""}
 
 
-def tables_of(found: Sequence[Comparison], *, run: str = "", ranks: Sequence[Ranking] = ()) -> list[Table]:
-    """A table of ``found`` for each data set, with the mean ranks in its footers.
+def tables_of(found: Sequence[Comparison], *, run: str = "") -> list[Table]:
+    """A table of ``found`` for each data set.
 
     Raises:
         ResultsError: nothing was found to compare.
@@ -30,11 +29,7 @@ def tables_of(found: Sequence[Comparison], *, run: str = "", ranks: Sequence[Ran
             f"nothing to compare in {run or 'this run'}: no two cells differ in that role alone, or none has a result",
             hint="name another role with --by, or a second run",
         )
-    return [
-        replace(table, footers=(*_ranked([r for r in ranks if r.dataset in ("", dataset)]), *table.footers))
-        for dataset, part in parts.items()
-        for table in [_table(part, run)]
-    ]
+    return [_table(part, run) for part in parts.values()]
 
 
 def _table(part: Sequence[Comparison], run: str) -> Table:
@@ -72,18 +67,6 @@ def _table(part: Sequence[Comparison], run: str) -> Table:
         rows=tuple(rows),
         footers=tuple(_footers(part)),
     )
-
-
-def _ranked(ranks: Sequence[Ranking]) -> list[str]:
-    """A sentence for each measure: the levels by their mean rank, and whether they are all alike."""
-    said = []
-    for i, r in enumerate(ranks):
-        order = sorted(range(len(r.levels)), key=lambda k: r.ranks.means[k].mean)
-        shown = ", ".join(f"{r.levels[k]} {r.ranks.means[k].mean:.1f}" for k in order)
-        about = f" over {r.ranks.blocks} blocks, 1 is best, failures last" if i == 0 else ""
-        p = "" if r.ranks.p is None else f"; Friedman's p {r.ranks.p:.2g}"
-        said.append(f"Mean rank in {r.measure}{about}: {shown}{p}.")
-    return said
 
 
 def _entries(c: Comparison) -> dict[str, Entry]:

@@ -131,8 +131,14 @@ def profile(
 _TAILS = (50 * (1 - LEVEL), 100 - 50 * (1 - LEVEL))
 
 
-def _with_percentiles(centre: float, draws: Array | None, n: int) -> Estimate:
+def percentiles(draws: Array | None) -> tuple[float, float] | None:
+    """The ends of the interval that holds all but the tails of ``draws``; None if some are not numbers."""
     if draws is None or not np.isfinite(draws).all():
-        return Estimate(centre, None, None, n)
+        return None
     low, high = np.percentile(draws, _TAILS)
-    return Estimate(centre, float(low), float(high), n)
+    return float(low), float(high)
+
+
+def _with_percentiles(centre: float, draws: Array | None, n: int) -> Estimate:
+    low, high = percentiles(draws) or (None, None)
+    return Estimate(centre, low, high, n)

@@ -129,24 +129,6 @@ def test_every_style_shows_comparisons(style):
         assert row["p"] == found[0].p
 
 
-def test_levels_are_ranked_over_the_blocks_that_all_have_and_failures_are_last():
-    values = np.ones((3, 2, 2)) * np.array([2.0, 1.0, 3.0])[:, None, None]
-    records = grid(values)
-    records = [
-        r
-        if (r.labels["regularizer"], r.seed) != ("r1", 0)
-        else trial(0, status="oom", loss=r.labels["loss"], regularizer="r1")
-        for r in records
-    ]
-    (ranking,) = compare.rankings(frame([*records, trial(0, 1.0, loss="alone")]), FD, show=["fd"])
-    assert ranking.levels == ("none", "r1", "r2")
-    assert ranking.ranks.blocks == 2
-    assert [m.mean for m in ranking.ranks.means] == [1, 2, 3]  # r1 is first in one seed, and last in the other
-    text = render(compare_table.tables_of(compared(records), ranks=[ranking]), width=100, color=False)
-    assert "Mean rank in fd over 2 blocks, 1 is best, failures last: none 1.0, r1 2.0, r2 3.0." in text
-    assert compare.rankings(frame(grid(values[:2])), FD) == []
-
-
 # two runs ----------------------------------------------------------------------------------------------------------
 
 

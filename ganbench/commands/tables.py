@@ -1,13 +1,18 @@
-"""Commands that compare what a run measured: table, compare, report."""
+"""Commands that compare what a run measured: table, compare, rank, report."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ganbench.commands.options import Adder, measure_option, names, run_argument
 from ganbench.errors import CheckFailedError, ConfigError, nearest
+
+if TYPE_CHECKING:
+    from ganbench.registry import Registry
+    from ganbench.table import Table
 
 
 def add(command: Adder) -> None:
@@ -33,6 +38,14 @@ def add(command: Adder) -> None:
     )
     compare.add_argument("--format", default="rich", metavar="STYLE", help="rich, md, latex, html, csv or json")
 
+    rank = command("rank", _rank, "say how the levels of a factor stand over all cells of a run")
+    run_argument(rank)
+    rank.add_argument("--by", default="regularizer", metavar="ROLE", help="the factor")
+    measure_option(rank)
+    rank.add_argument("--baseline", default="none", metavar="LABEL", help="the level to compare with")
+    rank.add_argument("--profile", action="store_true", help="the share of trials as good as each of some bounds, too")
+    rank.add_argument("--format", default="rich", metavar="STYLE", help="rich, md, latex, html, csv or json")
+
     report = command("report", _report, "write one HTML page about a run", plugins=False)
     run_argument(report)
     report.add_argument("-o", "--output", metavar="FILE", help="the file to write (default: report.html in the run)")
@@ -42,7 +55,6 @@ def add(command: Adder) -> None:
 def print_tables(results: Any, args: argparse.Namespace, style: str = "rich", **choices: Any) -> None:
     """Print the tables of ``results`` in a style of ours or of a plugin."""
     from ganbench.registry import VIEW_GROUP, Registry
-    from ganbench.render import STYLES, render
     from ganbench.tabulate import tables
 
     registry = Registry.load(args.plugin, groups=[VIEW_GROUP], components=False)
@@ -50,6 +62,19 @@ def print_tables(results: Any, args: argparse.Namespace, style: str = "rich", **
     for found in registry.manager.hook.ganbench_columns(records=results.records):
         extra |= found
     made = tables(results, columns=extra or None, **choices)
+    _render(made, style, registry)
+
+
+def _print(made: Sequence[Table], args: argparse.Namespace) -> None:
+    from ganbench.registry import VIEW_GROUP, Registry
+
+    _render(made, args.format, Registry.load(args.plugin, groups=[VIEW_GROUP], components=False))
+
+
+def _render(made: Sequence[Table], style: str, registry: Registry) -> None:
+    """Print tables in a style of ours, or of a plugin."""
+    from ganbench.render import STYLES, render
+
     if style not in STYLES:
         texts = [registry.manager.hook.ganbench_render(table=t, style=style) for t in made]
         if not made or any(t is None for t in texts):
@@ -81,7 +106,6 @@ def _table(args: argparse.Namespace) -> int:
 
 def _compare(args: argparse.Namespace) -> int:
     from ganbench import compare, compare_table, gate, versus
-    from ganbench.render import render
     from ganbench.results import load
 
     gates = [gate.Gate.parse(text) for text in args.fail_on]
@@ -89,16 +113,27 @@ def _compare(args: argparse.Namespace) -> int:
     results = load(args.run, args.results)
     if args.other is not None:
         pair = versus.versus(results, load(args.other, args.results), show=measures)
-        print(render(versus.tables_of(pair), args.format), end="")
+        _print(versus.tables_of(pair), args)
         outcomes = [gate.check(g, pair.named(g.measure)) for g in gates]
     else:
         by = names(args.by)
         found = compare.comparisons(results.records, results.measures, by=by, show=measures, baseline=args.baseline)
-        ranks = compare.rankings(results.records, results.measures, role=by[0], show=measures) if len(by) == 1 else []
-        print(render(compare_table.tables_of(found, run=results.name, ranks=ranks), args.format), end="")
+        _print(compare_table.tables_of(found, run=results.name), args)
         outcomes = [gate.check(g, compare_table.named(found, g.measure)) for g in gates]
     if any(outcome.breaches for outcome in outcomes):
         raise CheckFailedError("; ".join(str(outcome) for outcome in outcomes if outcome.breaches), place="--fail-on")
+    return 0
+
+
+def _rank(args: argparse.Namespace) -> int:
+    from ganbench import standings, standings_table
+    from ganbench.results import load
+
+    results = load(args.run, args.results)
+    found = standings.standings(
+        results.records, results.measures, role=args.by, show=names(args.measure), baseline=args.baseline
+    )
+    _print(standings_table.tables_of(found, run=results.name, profiles=args.profile), args)
     return 0
 
 
