@@ -118,6 +118,7 @@ class Driver:
                 device=device,
                 threads=self.threads,
                 evaluations=settings.evaluations,
+                snapshots=settings.snapshots,
                 checkpoint_every=settings.checkpoint_every,
                 exclusive=self.run.workers == 1,
             ),

@@ -31,6 +31,7 @@ class Settings(Component, role="run", name="run"):
     engine: Literal["serial", "fused"] = field(default="serial", doc="fused: the seeds of a cell train in one step")
     compile: bool = field(default=False, doc="compile the fused step into one graph for each kind of step")
     threads: int = field(default=0, ge=0, doc="CPU threads of each process; 0: one, and as many processes as cores")
+    snapshots: bool = field(default=False, doc="keep a picture of samples at each evaluation, as for an animation")
     checkpoint_every: int = field(
         default=1_000, ge=0, doc="steps between checkpoints that an interrupted trial resumes from"
     )

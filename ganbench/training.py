@@ -5,33 +5,35 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ganbench import checkpoint, codeprint, environment
+from ganbench import checkpoint, codeprint, environment, players
 from ganbench.derivatives import Autograd
 from ganbench.errors import ResultsError
 from ganbench.evaluation import Bench, check_spec, generate
 from ganbench.feed import Feed
 from ganbench.grid import Trial
-from ganbench.networks import Discriminator, Generator, Network
+from ganbench.networks import Network
 from ganbench.pictures import sample_picture
+from ganbench.players import WHICH, Which
 from ganbench.records import Record, Status, Value, append_line, read_json, read_lines, replacing, write_json
-from ganbench.samples import Samples, SampleSpec
-from ganbench.seeding import global_stream, stream
+from ganbench.samples import Samples
+from ganbench.seeding import stream
 from ganbench.state import Params
-from ganbench.step import Game, effective_generator, initial_state
+from ganbench.step import Game, initial_state
 from ganbench.timing import StepClock, now
 
 Report = Callable[[str, Mapping[str, Any]], None]
 """``report(kind, content)`` tells the driver of progress; it must be cheap."""
-CURVES, PICTURE = "curves.jsonl", "samples.png"
+CURVES, PICTURE, SNAPSHOTS = "curves.jsonl", "samples.png", "snapshots"
 
 
 class DivergedError(Exception):
@@ -45,6 +47,8 @@ class Training:
     device: str = "cpu"
     threads: int = 1
     evaluations: int = 5
+    snapshots: bool = False
+    """Whether each evaluation leaves a picture."""
     checkpoint_every: int = 1_000
     exclusive: bool = True
     """Whether nothing else of this run trains on the machine at the same time."""
@@ -125,11 +129,7 @@ class Trainer:
         source = cell.dataset.load("train", stream(0, "dataset-train"))
         if isinstance(source, Samples):
             check_spec(source, self.spec.shape, cell.dataset)
-        self.generator = self._network("init-g", cell.generator, self.spec)
-        seen = self.spec.shape
-        for r in cell.regularizers:
-            _, seen = r.packed(cell.batch, seen)
-        self.discriminator = self._network("init-d", cell.discriminator, dataclasses.replace(self.spec, shape=seen))
+        self.generator, self.discriminator = players.build(cell, trial.seed, self.device)
         self.feed = Feed(
             source,
             cell.regularizers,
@@ -145,13 +145,6 @@ class Trainer:
         self.state = initial_state(
             self.generator, self.discriminator, cell.regularizers, cell.optimizer, cell.loss, cell.update
         )
-
-    def _network(self, name: str, component: Generator | Discriminator, spec: SampleSpec) -> Network:
-        """A network whose initial weights depend on the seed and its own specification, and on nothing else."""
-        about = f"{name}/{component.fingerprint}/{spec.shape}/{spec.classes}"
-        with global_stream(self.trial.seed, about):
-            module = component.build(spec)
-        return Network(module.to(self.device, self.dtype))
 
     # -- stepping ----------------------------------------------------------------------------------------------
 
@@ -213,7 +206,7 @@ class Trainer:
 
     def content(self, values: dict[str, Value], timing: Mapping[str, float]) -> dict[str, Any]:
         """What the record of the finished trial says, and its picture."""
-        self._picture()
+        self._picture(self.folder / PICTURE, self.generated("ema"))
         return {
             "measures": values,
             "timing": {**timing, "train_s": self.progress.train_s, "eval_s": self.progress.eval_s}
@@ -266,9 +259,8 @@ class Trainer:
         for name, weights in (("the generator's weights", self.state.g.params), ("its average", self.state.ema)):
             if not all(bool(torch.isfinite(w).all()) for w in weights.values()):
                 raise DivergedError(f"{name} are not finite at step {self.step}")
-        latents, labels = self._latents(bench.n)
-        sets = [Samples(generate(self.generator, self.weights(w), latents, labels), labels) for w in ("last", "ema")]
-        last, ema = (bench.measure(samples) for samples in sets)
+        samples = {which: self.generated(which) for which in WHICH}
+        last, ema = (bench.measure(samples[which]) for which in WHICH)
         values = bench.values(last, ema)
         self.progress.eval_s += now() - begun
         row: dict[str, Any] = {"step": self.step, "train_s": self.progress.train_s}
@@ -276,6 +268,9 @@ class Trainer:
         for name, value in values.items():
             row |= {name: value.last, f"{name}_ema": value.ema}
         append_line(self.folder / CURVES, row)
+        if self.training.snapshots:
+            (self.folder / SNAPSHOTS).mkdir(exist_ok=True)
+            self._picture(self.folder / SNAPSHOTS / f"step-{self.step:09}.png", samples["ema"])
         self.report("record", row)
         return values
 
@@ -284,25 +279,18 @@ class Trainer:
         names = dict.fromkeys((*self.progress.measuring, *self.bench.seconds))
         return {n: self.progress.measuring.get(n, 0.0) + self.bench.seconds.get(n, 0.0) for n in names}
 
-    def weights(self, which: Literal["last", "ema"]) -> Params:
+    def weights(self, which: Which) -> Params:
         """The generator's weights and buffers as it is sampled with: the last iterate or the running average."""
-        weights = self.state.ema if which == "ema" else self.state.g.params | self.state.g.buffers
-        params = {name: weights[name] for name in self.generator.params}
-        effective = effective_generator(params, self.cell.regularizers, self.state.regularizers)
-        return {**weights, **effective}
+        return players.weights(self.cell, self.generator, self.state, which)
 
-    def _latents(self, n: int) -> tuple[Tensor, Tensor | None]:
-        """Latents and labels for evaluation: the same in every cell, for one seed."""
-        rng = stream(self.trial.seed, "eval")
-        latents = torch.randn(n, self.cell.generator.latent, generator=rng, dtype=self.dtype)
-        labels = torch.arange(n) % self.spec.classes if self.spec.classes else None
-        return latents.to(self.device), None if labels is None else labels.to(self.device)
+    def generated(self, which: Which) -> Samples:
+        """As many samples as an evaluation takes, of the same latents in every cell, for one seed."""
+        latents, labels = players.evaluated(self.cell, self.trial.seed, self.bench.n, self.device)
+        return Samples(generate(self.generator, self.weights(which), latents, labels), labels)
 
-    def _picture(self) -> None:
-        latents, labels = self._latents(self.bench.n)
-        fake = generate(self.generator, self.weights("ema"), latents, labels)
-        with replacing(self.folder / PICTURE) as partial:
-            sample_picture(fake.float(), self.spec, partial, real=self.bench.real.x)
+    def _picture(self, path: Path, samples: Samples) -> None:
+        with replacing(path) as partial:
+            sample_picture(samples.x.float(), self.spec, partial, real=self.bench.real.x)
 
     # -- keeping -----------------------------------------------------------------------------------------------
 
@@ -324,6 +312,7 @@ class Trainer:
         curve = self.folder / CURVES
         if found is None:
             curve.unlink(missing_ok=True)
+            shutil.rmtree(self.folder / SNAPSHOTS, ignore_errors=True)
             return
         self.state, feed, rest = found
         self.feed.restore(feed)
