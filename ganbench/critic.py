@@ -73,7 +73,17 @@ class Critic:
             for made, gradient in self._made:
                 if made is x:
                     return gradient(create_graph)
-        return self.derivatives.input_gradient(lambda seen: self.score(seen, labels), x, create_graph=create_graph)
+        return self.score_and_grad(x, labels, create_graph=create_graph)[1]
+
+    def score_and_grad(
+        self, x: Tensor, labels: Tensor | None = None, *, create_graph: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():  # `observe` runs without gradients, and may ask for this one
+            _, scores, _, gradient = self.derivatives.scored(lambda seen: (self.score(seen, labels), {}), x)
+            return scores, gradient(create_graph)
+
+    def part(self, name: str, x: Tensor) -> Tensor:
+        return self.discriminator(self.params, self.frozen | self.noise, x, self.labels, name)[0]
 
     def _call(self, x: Tensor, buffers: Params, labels: Tensor | None) -> tuple[Tensor, Params]:
         def call(seen: Tensor) -> tuple[Tensor, Params]:

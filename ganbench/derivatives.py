@@ -34,10 +34,6 @@ class Derivatives(Protocol):
         """``x`` as the forward pass took it, its scores, the buffers after, and the input gradient of that pass."""
         ...
 
-    def input_gradient(self, score: Callable[[Tensor], Tensor], x: Tensor, *, create_graph: bool) -> Tensor:
-        """The gradient of ``score(x).sum()`` with respect to ``x``."""
-        ...
-
 
 class Autograd:
     """Plain autograd, for one seed: the reference."""
@@ -64,18 +60,13 @@ class Autograd:
     ) -> tuple[Tensor, Tensor, Params, Gradient]:
         x = x if x.requires_grad else x.detach().requires_grad_()  # with a history where that is to be derived too
         scores, buffers = score(x)
-        return x, scores, buffers, lambda create_graph: _gradient(scores, x, create_graph=create_graph, retain=True)
-
-    def input_gradient(self, score: Callable[[Tensor], Tensor], x: Tensor, *, create_graph: bool) -> Tensor:
-        with torch.enable_grad():  # `observe` runs without gradients, and may ask for this one
-            x = x if x.requires_grad else x.detach().requires_grad_()
-            return _gradient(score(x), x, create_graph=create_graph, retain=create_graph)
+        return x, scores, buffers, lambda create_graph: _gradient(scores, x, create_graph=create_graph)
 
 
-def _gradient(scores: Tensor, x: Tensor, *, create_graph: bool, retain: bool) -> Tensor:
+def _gradient(scores: Tensor, x: Tensor, *, create_graph: bool) -> Tensor:
     if not scores.requires_grad:  # a discriminator that ignores its input
         return torch.zeros_like(x)
     (gradient,) = torch.autograd.grad(
-        scores.sum(), x, create_graph=create_graph, retain_graph=retain, materialize_grads=True
+        scores.sum(), x, create_graph=create_graph, retain_graph=True, materialize_grads=True
     )
     return gradient

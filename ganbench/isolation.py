@@ -12,7 +12,7 @@ from ganbench.derivatives import Autograd
 from ganbench.errors import ContractError
 from ganbench.loss import Loss
 from ganbench.networks import Network
-from ganbench.regularizer import Batch, DStep, GStep, Regularizer
+from ganbench.regularizer import Batch, DStep, GStep, Part, Regularizer
 from ganbench.seeding import stream
 from ganbench.state import Params, Side, Slots
 from ganbench.step import scalar
@@ -32,6 +32,7 @@ def d_penalty(
     state: Slots | None = None,
     latents: Tensor | None = None,
     generate: Function | None = None,
+    part: Part | None = None,
 ) -> Tensor:
     """The discriminator penalty [] of ``regularizer``, differentiable in whatever parameters ``score`` closes over.
 
@@ -48,6 +49,7 @@ def d_penalty(
         state: entries that replace those of ``init`` and ``prepare``.
         latents: [B, latent] that made ``fake``, for regularizers that ask.
         generate: the generator, for regularizers that ask.
+        part: other outputs ``(player, name, x) -> Tensor`` of the networks, for regularizers that ask.
 
     Raises:
         ContractError: ``score`` or the penalty has the wrong shape, or a generator is asked for and not given.
@@ -76,7 +78,10 @@ def d_penalty(
         step=torch.tensor(step),
         score=critic.score,
         score_grad=critic.score_grad,
+        score_and_grad=critic.score_and_grad,
         generate=_generate(generate),
+        part=_part(part),
+        kept={},
     )
     return scalar(regularizer.d_penalty(at), regularizer, "d_penalty")
 
@@ -93,6 +98,7 @@ def g_penalty(
     noise: Slots | None = None,
     state: Slots | None = None,
     code: Function | None = None,
+    part: Part | None = None,
 ) -> Tensor:
     """The generator penalty [] of ``regularizer``, differentiable in whatever ``score`` and ``generate`` close over.
 
@@ -109,6 +115,7 @@ def g_penalty(
         noise: entries that replace those drawn.
         state: entries that replace those of ``init`` and ``prepare``.
         code: the discriminator's code ``x [B, *shape] -> [B, d]``, for regularizers that ask.
+        part: other outputs ``(player, name, x) -> Tensor`` of the networks, for regularizers that ask.
 
     Raises:
         ContractError: ``score`` or the penalty has the wrong shape, or a code is asked for and not given.
@@ -132,7 +139,10 @@ def g_penalty(
         step=torch.tensor(step),
         score=critic.score,
         score_grad=critic.score_grad,
+        score_and_grad=critic.score_and_grad,
         generate=_generate(generate),
+        part=_part(part),
+        kept={},
         code=_code(code),
     )
     return scalar(regularizer.g_penalty(at), regularizer, "g_penalty")
@@ -196,3 +206,12 @@ def _code(function: Function | None) -> Function:
         return function(x)
 
     return code
+
+
+def _part(function: Part | None) -> Part:
+    def part(player: Side, name: str, x: Tensor) -> Tensor:
+        if function is None:
+            raise ContractError(f"this regularizer asks a network for its part {name!r}", hint="pass part=")
+        return function(player, name, x)
+
+    return part

@@ -42,10 +42,6 @@ class Transforms:
 
         return x, scores, buffers, gradient
 
-    def input_gradient(self, score: Callable[[Tensor], Tensor], x: Tensor, *, create_graph: bool) -> Tensor:
-        gradient: Tensor = torch.func.grad(lambda seen: score(seen).sum())(x)
-        return gradient if create_graph else gradient.detach()
-
 
 @dataclass(frozen=True)
 class Stacked:

@@ -19,6 +19,11 @@ class Generator(Component, role="generator"):
 
     latent: int = field(default=64, ge=1, doc="dimension of the latent z")
 
+    @property
+    def parts(self) -> frozenset[str]:
+        """Names for which ``forward(z, y, name)`` returns another output than x, for regularizers that ask."""
+        return frozenset()
+
     def build(self, spec: SampleSpec) -> nn.Module:
         """A freshly initialised module; initialisers may draw from torch's global generator, which is a stream here."""
         raise NotImplementedError
@@ -31,6 +36,11 @@ class Discriminator(Component, role="discriminator"):
     """What it returns: ``scores`` [B], ``embedding`` [B, d] or ``energy`` [B]; a loss may ask for another."""
     has_code: ClassVar[bool] = False
     """Whether ``forward(x, y, True)`` returns its code [B, d] of x instead, for losses that compare codes."""
+
+    @property
+    def parts(self) -> frozenset[str]:
+        """Names for which ``forward(x, y, name)`` returns another output than scores, for regularizers that ask."""
+        return frozenset()
 
     def build(self, spec: SampleSpec) -> nn.Module:
         """A freshly initialised module; initialisers may draw from torch's global generator, which is a stream here."""
@@ -78,7 +88,7 @@ class Network:
                 drawn[full] = value.to(like.device, like.dtype, non_blocking=True)
         return drawn
 
-    def __call__(self, params: Params, buffers: Params, *inputs: Tensor | bool | None) -> tuple[Tensor, Params]:
+    def __call__(self, params: Params, buffers: Params, *inputs: Tensor | bool | str | None) -> tuple[Tensor, Params]:
         """The module's output under ``params`` and ``buffers``, and the buffers after the call."""
         import torch
 

@@ -41,6 +41,22 @@ class ScoreGrad(Protocol):
         ...
 
 
+class ScoreAndGrad(Protocol):
+    """``score_and_grad(x)``: the scores [B] of x and their per-sample gradient [B, *shape], from one forward pass."""
+
+    def __call__(self, x: Tensor, labels: Tensor | None = None, *, create_graph: bool = True) -> tuple[Tensor, Tensor]:
+        """``score(x)`` and ``score_grad(x)``; without ``create_graph`` the gradient is a constant."""
+        ...
+
+
+class Part(Protocol):
+    """``part(player, name, x)``: another output of a player's network, if its component has a part of that name."""
+
+    def __call__(self, player: Side, name: str, x: Tensor) -> Tensor:
+        """``forward(x, labels, name)`` of the generator or the discriminator, differentiable as its usual output is."""
+        ...
+
+
 class Score(Protocol):
     """``score(x)``: what the discriminator says of x, [B]; differentiable in x and in the parameters."""
 
@@ -111,7 +127,8 @@ class DStep:
     ``real`` and ``fake`` [B, *shape] are what D saw (after augmentation), without history, unless an update rule
     derives D's objective in what the fakes come from; ``real_scores`` and
     ``fake_scores`` [B] keep theirs. ``score_grad(real)`` and ``score_grad(fake)`` reuse those forward passes.
-    ``noise`` and ``state`` are this regularizer's own; ``step []`` counts finished steps.
+    ``noise`` and ``state`` are this regularizer's own; ``step []`` counts finished steps. ``kept`` is empty at first:
+    what ``d_penalty`` writes there, ``observe`` finds, and it is forgotten after the turn.
     """
 
     real: Tensor
@@ -125,7 +142,10 @@ class DStep:
     step: Tensor
     score: Score
     score_grad: ScoreGrad
+    score_and_grad: ScoreAndGrad
     generate: Generate
+    part: Part
+    kept: dict[str, Tensor]
 
 
 class Generate(Protocol):
@@ -142,7 +162,8 @@ class GStep:
 
     ``fake`` [B, *shape] is G's output before augmentation, with history; ``real`` is the batch as loaded;
     ``real_scores`` are given only if the loss is paired. ``code(x)`` is D's code [B, d] of x, from discriminators
-    that have one (``Discriminator.has_code``); it costs another forward pass.
+    that have one (``Discriminator.has_code``); it costs another forward pass. ``kept`` is empty at first: what
+    ``g_penalty`` writes there, ``observe`` finds, and it is forgotten after the turn.
     """
 
     real: Tensor
@@ -156,8 +177,11 @@ class GStep:
     step: Tensor
     score: Score
     score_grad: ScoreGrad
+    score_and_grad: ScoreAndGrad
     generate: Generate
+    part: Part
     code: Callable[[Tensor], Tensor]
+    kept: dict[str, Tensor]
 
 
 class Regularizer(Component, role="regularizer"):

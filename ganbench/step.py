@@ -109,6 +109,13 @@ class Game:
         }
         logs |= {f"loss-{name}": value for name, value in own.items() if value.dim() == 0}
 
+        def part(player: Side, name: str, x: Tensor) -> Tensor:
+            if player == "d":
+                return critic.part(name, x)
+            return self.generator(g_params, state.g.buffers, x, turn.labels, name)[0]
+
+        kept: list[Slots] = [{} for _ in self.regularizers]
+
         def at(i: int) -> DStep:
             return DStep(
                 real=real,
@@ -122,7 +129,10 @@ class Game:
                 step=state.step,
                 score=critic.score,
                 score_grad=critic.score_grad,
+                score_and_grad=critic.score_and_grad,
                 generate=generate,
+                part=part,
+                kept=kept[i],
             )
 
         for i, regularizer in self._with("d_penalty"):
@@ -169,6 +179,13 @@ class Game:
         def generate(z: Tensor, labels: Tensor | None = None) -> Tensor:
             return self.generator(g_params, state.g.buffers, z, turn.labels if labels is None else labels)[0]
 
+        def part(player: Side, name: str, x: Tensor) -> Tensor:
+            if player == "d":
+                return critic.part(name, x)
+            return self.generator(g_params, state.g.buffers, x, turn.labels, name)[0]
+
+        kept: list[Slots] = [{} for _ in self.regularizers]
+
         def at(i: int) -> GStep:
             return GStep(
                 real=turn.real,
@@ -182,7 +199,10 @@ class Game:
                 step=state.step,
                 score=critic.score,
                 score_grad=critic.score_grad,
+                score_and_grad=critic.score_and_grad,
                 generate=generate,
+                part=part,
+                kept=kept[i],
                 code=critic.code,
             )
 

@@ -348,7 +348,7 @@ class _Counted(Network):
         super().__init__(module)
         self.forwards = self.backwards = 0
 
-    def __call__(self, params: Params, buffers: Params, *inputs: Tensor | bool | None) -> tuple[Tensor, Params]:
+    def __call__(self, params: Params, buffers: Params, *inputs: Tensor | bool | str | None) -> tuple[Tensor, Params]:
         scores, written = super().__call__(params, buffers, *inputs)
         n = scores.shape[0]
         self.forwards += n

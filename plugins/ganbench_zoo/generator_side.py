@@ -70,12 +70,12 @@ class PathLength(Regularizer, name="path-length", source="https://arxiv.org/abs/
     def g_penalty(self, at: GStep) -> Tensor:
         lengths = self._lengths(at)
         mean = torch.lerp(at.state["a"], lengths.mean(), self.decay)
+        at.kept["a"] = mean.detach()
         return self.weight * (lengths - mean).square().mean()
 
     def observe(self, at: DStep | GStep, state: Slots) -> Slots:
-        # the lengths again: a hook point has no way to hand on what another one found
-        assert isinstance(at, GStep)  # it acts on G alone
-        return {"a": torch.lerp(state["a"], self._lengths(at).mean().detach(), self.decay)}
+        del state
+        return {"a": at.kept["a"]}
 
     def mismatch(self, cell: Cell) -> str | None:
         if getattr(cell.generator, "norm", None) == "batch":
@@ -89,7 +89,7 @@ class PathLength(Regularizer, name="path-length", source="https://arxiv.org/abs/
         """||J'y|| [B / shrink]."""
         share = self._share(len(at.latents))
         labels = None if at.labels is None else at.labels[:share]
-        # a transform, not autograd: it serves every engine, and derives although nobody asks `observe` to
+        # a transform, not autograd: it serves every engine
         along = torch.func.grad(lambda z: (at.generate(z, labels) * at.noise["y"]).sum())
         return norms(along(at.latents[:share]))
 

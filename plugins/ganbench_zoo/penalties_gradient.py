@@ -13,7 +13,9 @@ from torch.nn import functional as F  # noqa: N812 # torch's own name for it
 
 from ganbench import Batch, Component, DStep, Regularizer, field, hookimpl
 from ganbench_zoo.regularizers import batch_norm_refusal, norms, weight_clipping_refusal
-from ganbench_zoo.vat import adversarial, unit
+from ganbench_zoo.vat import adversarial, normal, samples, scores
+
+SIDES = ("real", "fake")
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -161,20 +163,19 @@ class AdversarialLipschitz(Regularizer, name="adversarial-lipschitz", source="ht
         return starts | {f"length-{side}": batch.per_sample(rng) for side in starts}
 
     def d_penalty(self, at: DStep) -> Tensor:
-        real = self._excess(at, at.real, at.real_scores, "real")
-        fake = self._excess(at, at.fake, at.fake_scores, "fake")
-        return self.weight * (real + fake) / 2
+        x, start, lengths = (
+            torch.cat([of[name] for name in names])
+            for of, names in ((samples(at), SIDES), (at.noise, SIDES), (at.noise, [f"length-{s}" for s in SIDES]))
+        )
+        level = torch.cat([scores(at)[side] for side in SIDES])
+        labels = None if at.labels is None else at.labels.repeat(2)
+        d = adversarial(at, x, level.detach(), normal(start), labels, xi=self.xi, iterations=self.iterations)
+        length = self.shortest + (self.longest - self.shortest) * lengths
+        slope = (level - at.score(x + length * d.detach(), labels)).abs() / length.flatten()
+        return self.weight * F.relu(slope - self.target).square().mean()
 
     def mismatch(self, cell: Cell) -> str | None:
         return batch_norm_refusal(self.name, cell) or weight_clipping_refusal(self.name, cell)
-
-    def _excess(self, at: DStep, x: Tensor, scores: Tensor, side: Literal["real", "fake"]) -> Tensor:
-        """The mean [] of the squared excess of the slope at ``x [B, *shape]`` with its ``scores [B]``."""
-        d = unit(at.noise[side], at.noise[side])
-        d = adversarial(at, x, scores.detach(), d, xi=self.xi, iterations=self.iterations)
-        length = self.shortest + (self.longest - self.shortest) * at.noise[f"length-{side}"]
-        slope = (scores - at.score(x + length * d.detach())).abs() / length.flatten()
-        return F.relu(slope - self.target).square().mean()
 
 
 @hookimpl

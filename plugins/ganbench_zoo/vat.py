@@ -42,12 +42,17 @@ class VAT(Regularizer, name="vat", source="https://arxiv.org/abs/1704.03976"):
         return {"real": batch.normal(rng), "fake": batch.normal(rng)}
 
     def d_penalty(self, at: DStep) -> Tensor:
-        terms = []
-        if self.inputs != "fake":
-            terms.append(self._divergence(at, at.real, at.real_scores.detach(), at.noise["real"]))
-        if self.inputs != "real":
-            terms.append(self._divergence(at, at.fake, at.fake_scores.detach(), at.noise["fake"]))
-        return self.alpha * sum(terms[1:], terms[0]) / len(terms)
+        sides = ("real", "fake") if self.inputs == "both" else (self.inputs,)
+        x, start = (torch.cat([of[side] for side in sides]) for of in (samples(at), at.noise))
+        logits = torch.cat([scores(at)[side].detach() for side in sides])
+        labels = None if at.labels is None else at.labels.repeat(len(sides))
+        if self.mode == "exact":
+            gradient = torch.cat([at.score_grad(samples(at)[side], create_graph=False) for side in sides])
+            d = unit(along((gradient * start).flatten(1).sum(1).sign(), gradient), normal(start))
+        else:
+            d = adversarial(at, x, logits, normal(start), labels, xi=self.xi, iterations=self.iterations)
+        moved = at.score(x + self.epsilon * d.detach(), labels)
+        return self.alpha * bernoulli_divergence(logits, moved).mean()
 
     def mismatch(self, cell: Cell) -> str | None:
         if cell.loss.output != "scores":
@@ -62,33 +67,27 @@ class VAT(Regularizer, name="vat", source="https://arxiv.org/abs/1704.03976"):
             )
         return None
 
-    def _divergence(self, at: DStep, x: Tensor, logits: Tensor, start: Tensor) -> Tensor:
-        """E KL(p(x) || p(x + r)) [] at ``x [B, *shape]`` with its constant ``logits [B]``."""
-        d = unit(start, start)
-        d = (
-            self._exact(at, x, d)
-            if self.mode == "exact"
-            else adversarial(at, x, logits, d, xi=self.xi, iterations=self.iterations)
-        )
-        moved = at.score(x + self.epsilon * d.detach())
-        return bernoulli_divergence(logits, moved).mean()
 
-    def _exact(self, at: DStep, x: Tensor, d: Tensor) -> Tensor:
-        gradient = unit(at.score_grad(x, create_graph=False), torch.zeros_like(d))
-        return unit(along((gradient * d).flatten(1).sum(1).sign(), gradient), d)
+def samples(at: DStep) -> Slots:
+    """The real and the fake samples, by side."""
+    return {"real": at.real, "fake": at.fake}
 
 
-def adversarial(at: DStep, x: Tensor, scores: Tensor, d: Tensor, *, xi: float, iterations: int) -> Tensor:
-    """``d [B, *shape]`` of length 1 after power iterations towards where the scores of ``x`` change the most."""
+def scores(at: DStep) -> Slots:
+    """The real and the fake scores, by side."""
+    return {"real": at.real_scores, "fake": at.fake_scores}
+
+
+def adversarial(
+    at: DStep, x: Tensor, level: Tensor, d: Tensor, labels: Tensor | None, *, xi: float, iterations: int
+) -> Tensor:
+    """``d [n, *shape]`` of length 1 after power iterations towards where the scores ``level`` of ``x`` change most."""
     # grad_d KL = xi (p(x + xi d) - p(x)) grad D(x + xi d). The first factor is one number a sample, which the
     # normalisation reduces to its sign; that of the scores' difference is the same, and not lost to rounding where
     # the sigmoid saturates. So the divergence and the distance of scores have one direction.
     for _ in range(iterations):
-        probe = (x + xi * d).detach()
-        gradient = at.score_grad(probe, create_graph=False)
-        with torch.no_grad():
-            rise = at.score(probe) - scores
-        d = unit(along(rise.sign(), gradient), d)
+        probed, gradient = at.score_and_grad((x + xi * d).detach(), labels, create_graph=False)
+        d = unit(along((probed.detach() - level).sign(), gradient), d)
     return d
 
 
@@ -101,14 +100,19 @@ def bernoulli_divergence(p: Tensor, q: Tensor) -> Tensor:
     return s * yes + torch.sigmoid(-p) * no
 
 
+def normal(v: Tensor) -> Tensor:
+    """``v [n, *shape]`` with norm 1 for each sample."""
+    return F.normalize(v.flatten(1)).reshape_as(v)
+
+
 def unit(v: Tensor, otherwise: Tensor) -> Tensor:
-    """``v [B, *shape]`` with norm 1 for each sample, and ``otherwise`` for samples where it is zero."""
-    largest = along(v.abs().flatten(1).amax(1), torch.ones_like(v))
-    nonzero = largest > 0
+    """``v [n, *shape]`` with norm 1 for each sample, and ``otherwise`` for samples where it is zero; not derivable."""
+    flat = v.flatten(1)
+    largest = torch.linalg.vector_norm(flat, torch.inf, dim=1, keepdim=True)
     # by the largest entry first: the squares of a gradient below 1e-23 are zero in float32
-    scaled = v / torch.where(nonzero, largest, 1.0)
-    norm = along(scaled.square().flatten(1).sum(1).sqrt(), torch.ones_like(v))
-    return torch.where(nonzero, scaled / torch.where(nonzero, norm, 1.0), otherwise)
+    scaled = flat / largest
+    scaled = scaled / torch.linalg.vector_norm(scaled, dim=1, keepdim=True)
+    return torch.where(largest > 0, scaled, otherwise.flatten(1)).reshape_as(v)
 
 
 def along(factor: Tensor, v: Tensor) -> Tensor:

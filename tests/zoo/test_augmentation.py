@@ -178,7 +178,10 @@ def observed(scores):
         step=torch.tensor(0),
         score=None,
         score_grad=None,
+        score_and_grad=None,
         generate=None,
+        part=None,
+        kept={},
     )
 
 
