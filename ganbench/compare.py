@@ -242,7 +242,7 @@ def tested(found: Sequence[Comparison]) -> list[Comparison]:
     family = [i for i in candidates if found[i].found.effect.n >= need]
     ps = effects.holm([p for i in family if (p := found[i].found.effect.p) is not None])
     flips = effects.holm([1.0 if (f := found[i].found.effect.flip) is None else f for i in family])
-    made = list(found)
+    made = [replace(c, tests=0, need=0, p=None, flip=None) for c in found]  # of a smaller family, if it has any
     for i in candidates:
         made[i] = replace(made[i], tests=len(candidates), need=need)
     for i, p, flip in zip(family, ps, flips, strict=True):

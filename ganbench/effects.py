@@ -195,7 +195,7 @@ def paired_t(differences: Sequence[float]) -> float | None:
     n = len(differences)
     if n < 2:
         return None
-    if min(differences) == max(differences):
+    if max(differences) - min(differences) <= 1e-12 * abs(max(differences)):  # up to rounding
         return 2.0 ** (1 - n) if differences[0] else 1.0
     t = statistics.fmean(differences) / (statistics.stdev(differences) / math.sqrt(n))
     return min(1.0, 2 * t_tail(abs(t), n - 1))

@@ -77,8 +77,9 @@ def make(
                     "timing": {"step_ms": (1 + j) * (1 + 0.01 * seed)} if done else {},
                     "facts": FACTS,
                 }
+                values |= {k: v(value, seed) if callable(v) else v for k, v in changed.items()}
                 # without the fsync of Record.write, which a thousand trials would wait for
-                text = json.dumps(asdict(Record(**values | changed)))
+                text = json.dumps(asdict(Record(**values)))
                 (trial / "result.json").write_text(text, encoding="utf-8")
     write_json(folder / "run.json", {"schema": 1, "name": folder.name, "cells": cells})
     environment = {"versions": {"ganbench": "9.8.7", "torch": "2.0"}, "git": {"commit": "0a1b2c", "dirty": True}}

@@ -10,9 +10,11 @@ import pytest
 import reporting
 
 from ganbench.compare import comparisons
-from ganbench.records import Record, write_json
+from ganbench.records import Record, Value, write_json
+from ganbench.report import page
 from ganbench.results import Results
-from ganbench.verdicts import Effect, factors, sentence, short, together
+from ganbench.sentences import interaction, sentence, short
+from ganbench.verdicts import Effect, factors, together
 
 
 def effects(run: Path, *, baseline: str = "none") -> dict[tuple[str, str], Effect]:
@@ -34,8 +36,8 @@ def test_a_level_is_compared_within_blocks_and_over_seeds(tmp_path) -> None:
     assert effect.cost.mean == pytest.approx(2)
     assert effect.improves
     text = sentence(effect)
-    assert text.startswith("lowers fd by 12\N{NO-BREAK SPACE}% [12, 12] against none (better), averaged over 2 losses;")
-    assert "better in 2 of 2 blocks; a step takes 2.00 times as long" in text  # equal ratios are one measurement
+    assert text.startswith("lowers fd by 12\N{NO-BREAK SPACE}% [12, 12] against none (better; the same in each of 3 ")
+    assert "averaged over 2 losses; better in 2 of 2 blocks; a step takes 2.00 times [2.00, 2.00] as long" in text
     assert text.endswith("3 seeds are too few to test (need 6).")
     assert effect.averaged == "2 losses"
 
@@ -67,13 +69,13 @@ def test_with_enough_seeds_there_is_a_test_and_holms_correction(tmp_path) -> Non
     )
     found = effects(run)
     effect = found["regularizer", "r1"]
-    assert effect.family == 2
-    assert effect.flip == pytest.approx(2 * 2 / 2**8)
-    assert effect.p is not None
+    assert effect.comparison.tests == 2
+    assert effect.comparison.flip == pytest.approx(2 * 2 / 2**8)
+    assert effect.comparison.p is not None
     assert effect.found.effect.p is not None
-    assert effect.found.effect.p <= effect.p < 0.05
-    assert "(paired t over 8 seeds, Holm over 2 tests)" in sentence(effect)
-    assert found["loss", "minimax"].family == 1
+    assert effect.found.effect.p <= effect.comparison.p < 0.05
+    assert "(paired t over 8 seeds, Holm over 2 tests); p = 0.016 by sign flips" in sentence(effect)
+    assert found["loss", "minimax"].comparison.tests == 1
 
 
 def test_a_report_and_a_comparison_say_the_same(tmp_path) -> None:
@@ -84,9 +86,33 @@ def test_a_report_and_a_comparison_say_the_same(tmp_path) -> None:
     )
     theirs = {c.level: c for c in comparisons(run.records, run.measures) if c.measure == "fd"}
     ours = {e.level: e for f in factors(run) if f.name == "regularizer" for e in f.effects}
-    assert {level: (c.found.effect, c.found.better, c.tests, c.p, c.flip) for level, c in theirs.items()} == {
-        level: (e.found.effect, e.found.better, e.family, e.p, e.flip) for level, e in ours.items()
-    }
+    assert {level: e.comparison for level, e in ours.items()} == theirs
+
+
+def test_interactions_that_leave_out_no_difference_are_told(tmp_path) -> None:
+    def fd(loss, regularizer, seed):
+        return (1 + seed) * ((3 if loss == "hinge" else 1) + 0.01 * seed if regularizer == "r1" else 1)
+
+    run = Results(reporting.make(tmp_path / "run", fd=fd))
+    found = {f.name: f for f in factors(run)}
+    hinge, minimax = found["regularizer"].interactions
+    assert interaction(hinge).startswith("with loss hinge its effect on fd is 1")
+    assert "more than elsewhere" in interaction(hinge)
+    assert "less than elsewhere" in interaction(minimax)
+    assert "Where it depends on another choice (2)" in page(run)
+    alike = Results(reporting.make(tmp_path / "alike"))
+    assert [f.interactions for f in factors(alike)] == [(), ()]
+
+
+def test_what_is_the_same_within_noise_is_said_to_be(tmp_path) -> None:
+    run = reporting.make(
+        tmp_path / "run",
+        seeds=4,
+        fd=lambda _l, r, s: 5 + s + (0.001 * (s % 2 + 1) if r == "r1" else 0),
+        measures=lambda value, seed: {"fd": Value(last=value, floor=0.5 + 0.1 * seed, better="lower")},
+    )
+    text = sentence(effects(run)["regularizer", "r1"])
+    assert text.startswith("leaves fd the same within what real samples differ by, ±0.36 (two one-sided tests)")
 
 
 def test_failures_are_told_and_taken_out_of_the_mean(tmp_path) -> None:

@@ -126,14 +126,14 @@ def _compare(args: argparse.Namespace) -> int:
 
 
 def _rank(args: argparse.Namespace) -> int:
-    from ganbench import standings, standings_table
+    from ganbench import overall, overall_table
     from ganbench.results import load
 
     results = load(args.run, args.results)
-    found = standings.standings(
+    found = overall.overall(
         results.records, results.measures, role=args.by, show=names(args.measure), baseline=args.baseline
     )
-    _print(standings_table.tables_of(found, run=results.name, profiles=args.profile), args)
+    _print(overall_table.tables_of(found, run=results.name, profiles=args.profile), args)
     return 0
 
 

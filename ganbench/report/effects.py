@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from ganbench import verdicts
+from ganbench import sentences, verdicts
 from ganbench.report.text import DASH, esc, ratio
 from ganbench.results import Results
 
@@ -34,7 +34,7 @@ def effects(results: Results, baseline: str) -> str:
                 continue
             first = factor.effects[0].measure
             told = [
-                f"<li><strong>{esc(e.level)}</strong> {esc(verdicts.sentence(e))}</li>"
+                f"<li><strong>{esc(e.level)}</strong> {esc(sentences.sentence(e))}</li>"
                 for e in factor.effects
                 if e.measure == first
             ]
@@ -42,6 +42,16 @@ def effects(results: Results, baseline: str) -> str:
             if len(told) > SHOWN:
                 more = f'<ul class="verdicts">{"".join(told[SHOWN:])}</ul>'
                 parts.append(f"<details><summary>{len(told) - SHOWN} more of them</summary>{more}</details>")
+            if factor.interactions:
+                said = "".join(
+                    f"<li><strong>{esc(c.level)}</strong>: {esc(sentences.interaction(c))}</li>"
+                    for c in factor.interactions
+                )
+                parts.append(
+                    f"<details><summary>Where it depends on another choice ({len(factor.interactions)})</summary>"
+                    f'<ul class="verdicts">{said}</ul><p class="soft">Interactions whose interval (95 %, not corrected '
+                    "for their number) excludes 0.</p></details>"
+                )
             parts.append(_table(factor))
         parts += silent
     return "".join(parts)
@@ -85,7 +95,7 @@ def _change(effect: verdicts.Effect) -> str:
         return DASH
 
     def part(x: float) -> str:
-        return ("+" if x > 0 else "") + verdicts.short(x)
+        return ("+" if x > 0 else "") + sentences.short(x)
 
     text = part(change.mean) + ("\N{NO-BREAK SPACE}%" if effect.relative else "")
     if change.low is None or change.high is None:

@@ -35,7 +35,9 @@ def _frontier(results: Results, table: Table) -> list[str]:
     dataset = table.constants.get("dataset")
     trials = [r for r in results.trials if r.labels.get("dataset") == dataset]
     ordered = verdicts.directed(trials)
-    machines = {verdicts.clock(r)[-2:] for r in trials if r.status == "done"}
+    machines = {
+        (r.fingerprints.get("hardware"), r.fingerprints.get("environment")) for r in trials if r.status == "done"
+    }
     shown = {c.name: c for c in table.columns if c.kind == "measure"}
     chosen = next((shown[name] for name in ordered if name in shown), None)
     if chosen is None or not any(c.kind == "time" for c in table.columns):

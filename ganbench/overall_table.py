@@ -1,10 +1,10 @@
-"""Standings as tables: the levels in all measures, and their profiles."""
+"""The levels of a factor over all cells as tables: one of all measures, and their profiles."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ganbench.standings import Standing, Standings
+from ganbench.overall import Overall, Place
 from ganbench.stats import Estimate
 from ganbench.table import AVERAGED, OK, Column, Entry, PValue, Row, Table, Tally
 
@@ -12,7 +12,7 @@ MINUS = "\N{MINUS SIGN}"
 ARROWS = {"lower": "↓", "higher": "↑", None: ""}
 
 
-def tables_of(found: Sequence[Standings], *, run: str = "", profiles: bool = False) -> list[Table]:
+def tables_of(found: Sequence[Overall], *, run: str = "", profiles: bool = False) -> list[Table]:
     """A table of all measures; with ``profiles`` one more for each measure that has any."""
     made = [_table(found, run)]
     if profiles:
@@ -20,7 +20,7 @@ def tables_of(found: Sequence[Standings], *, run: str = "", profiles: bool = Fal
     return made
 
 
-def _table(found: Sequence[Standings], run: str) -> Table:
+def _table(found: Sequence[Overall], run: str) -> Table:
     role, base = found[0].role, found[0].baseline
     columns = [
         Column("measure", "measure", "role", keep=1000),
@@ -47,7 +47,7 @@ def _table(found: Sequence[Standings], run: str) -> Table:
     )
 
 
-def _row(s: Standings, level: Standing, named: str, least: float) -> Row:
+def _row(s: Overall, level: Place, named: str, least: float) -> Row:
     itself = level.level == s.baseline
     entries: dict[str, Entry] = {
         "measure": named,
@@ -64,7 +64,7 @@ def _row(s: Standings, level: Standing, named: str, least: float) -> Row:
     return Row(entries, best, note=", ".join(f"{n} {status}" for status, n in level.failures.items()))
 
 
-def _profile(s: Standings, run: str) -> Table:
+def _profile(s: Overall, run: str) -> Table:
     """Shares of trials at least as good as each threshold."""
     sign = "≤" if s.better == "lower" else "≥"
     mark = "×" if s.scale == "ratio" else ""  # noqa: RUF001 # times
@@ -92,7 +92,7 @@ def _bound(threshold: float, sign: str, mark: str) -> str:
     return f"{sign}{mark}{number.replace('-', MINUS)}"  # a hyphen is where a line may end
 
 
-def _footers(found: Sequence[Standings]) -> list[str]:
+def _footers(found: Sequence[Overall]) -> list[str]:
     shapes = {(s.blocks, s.seeds, s.left_out, s.datasets) for s in found}
     said = []
     for blocks, seeds, left_out, datasets in sorted(shapes):

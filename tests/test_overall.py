@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from ganbench import effects, ranking, standings
+from ganbench import effects, overall, ranking
 from ganbench.cli import main
 from ganbench.errors import ResultsError
+from ganbench.overall_table import tables_of
 from ganbench.records import Record, Value
 from ganbench.render import render
 from ganbench.results import frame
-from ganbench.standings_table import tables_of
 
 FD = {"fd": ("lower", "")}
 NAMES = ("none", "r1", "r2")
@@ -40,7 +40,7 @@ def grid(values, failed=(), **more):
 
 
 def stand(records, measures=FD, **options):
-    (found,) = standings.standings(frame(records), measures, **options)
+    (found,) = overall.overall(frame(records), measures, **options)
     return found
 
 
@@ -85,7 +85,7 @@ def test_a_profile_counts_failures_as_good_as_nothing():
     values = np.ones((2, 5, 4))
     values[1, :2] = 0.5
     found = stand(grid(values, failed={(1, 4, s) for s in range(4)}))
-    assert found.thresholds == standings.RATIOS
+    assert found.thresholds == overall.RATIOS
     none, r1 = ([p.mean for p in level.profile] for level in found.levels)
     assert none == [0, 0, 0, 1, 1, 1, 1]
     assert r1 == pytest.approx([0.4, 0.4, 0.4, 0.8, 0.8, 0.8, 0.8])
@@ -102,10 +102,10 @@ def test_with_many_failures_there_is_no_iqm_rather_than_a_flattering_one():
 def test_wilcoxons_test_is_that_of_scipy_and_needs_blocks():
     differences = list(np.random.default_rng(2).normal(size=9))
     wanted = scipy.stats.wilcoxon(differences, method="exact").pvalue
-    assert standings.signed_rank(differences) == pytest.approx(wanted)
-    assert standings.signed_rank([*differences, 0.0]) == pytest.approx(wanted)
-    assert standings.signed_rank(differences[:5]) is None
-    assert standings.signed_rank([math.inf, *[1.0] * 6]) == 2 / 2**7
+    assert overall.signed_rank(differences) == pytest.approx(wanted)
+    assert overall.signed_rank([*differences, 0.0]) == pytest.approx(wanted)
+    assert overall.signed_rank(differences[:5]) is None
+    assert overall.signed_rank([math.inf, *[1.0] * 6]) == 2 / 2**7
 
     values = np.exp(np.random.default_rng(3).normal(size=(3, 8, 3)))
     found = stand(grid(values))

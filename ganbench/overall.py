@@ -32,7 +32,7 @@ Blocks: TypeAlias = Mapping[tuple[Any, ...], Mapping[int, float | None]]
 
 
 @dataclass(frozen=True)
-class Standing:
+class Place:
     """One level in one measure, over the blocks and seeds that all levels have.
 
     Args:
@@ -68,7 +68,7 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Standings:
+class Overall:
     """All levels of a factor in one measure.
 
     Args:
@@ -95,7 +95,7 @@ class Standings:
     unit: str
     baseline: str
     scale: Scale
-    levels: tuple[Standing, ...]
+    levels: tuple[Place, ...]
     datasets: tuple[str, ...]
     blocks: int
     left_out: int
@@ -106,14 +106,14 @@ class Standings:
     need: int = 0
 
 
-def standings(
+def overall(
     records: pd.DataFrame,
     measures: Mapping[str, tuple[Better, str]],
     *,
     role: str = "regularizer",
     show: Sequence[str] = (),
     baseline: str = "none",
-) -> list[Standings]:
+) -> list[Overall]:
     """How the levels of ``role`` stand in each measure, over all data sets that have it; failures stand last.
 
     A block is a choice of all other roles, the data set among them, under one protocol.
@@ -163,7 +163,7 @@ def _of_measure(
     base: str,
     measure: tuple[str, Better, str],
     facts: Mapping[str, tuple[str, ...]],
-) -> Standings | None:
+) -> Overall | None:
     import numpy as np
 
     name, better, unit = measure
@@ -197,7 +197,7 @@ def _of_measure(
             for j, x in enumerate(shares[i])
         )
         made.append(
-            Standing(
+            Place(
                 level=level,
                 rank=ranks.means[i],
                 iqm=iqms[i],
@@ -214,7 +214,7 @@ def _of_measure(
                 failures={s: statuses.count(s) for s in dict.fromkeys(statuses) if s != "done"},
             )
         )
-    return Standings(
+    return Overall(
         role=role,
         measure=name,
         better=better,
@@ -317,7 +317,7 @@ def signed_rank(differences: Sequence[float]) -> float | None:
     return effects.sign_flip([math.copysign(float(r), d) for r, d in zip(ranks, kept, strict=True)])
 
 
-def _tested(found: Sequence[Standings]) -> list[Standings]:
+def _tested(found: Sequence[Overall]) -> list[Overall]:
     """``found`` with Holm's correction over all levels and measures, where there are blocks enough to reject any."""
     places = [(i, j) for i, s in enumerate(found) for j, level in enumerate(s.levels) if level.level != s.baseline]
     need = effects.least_n(len(places))
