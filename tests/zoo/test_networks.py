@@ -24,9 +24,12 @@ from ganbench_zoo.networks import (
     with_spread,
 )
 from ganbench_zoo.networks_dcgan import DCGANDiscriminator, DCGANGenerator, sizes
+from ganbench_zoo.networks_resnet import Down, Normalized, ResNetDiscriminator, ResNetGenerator, Up
+from ganbench_zoo.networks_sndcgan import SNDCGANDiscriminator, SNDCGANGenerator
 
 LINE, PLANE = Dirac().spec(), Ring().spec()
 DIGIT = Digits().spec()
+CLOTHES = SampleSpec(shape=(1, 14, 14), classes=10, low=-1.0, high=1.0)
 COLOR = SampleSpec(shape=(3, 12, 9), classes=4, low=0.0, high=1.0)
 PAIRS = [
     (DiracGenerator(), DiracDiscriminator(), LINE),
@@ -41,6 +44,12 @@ PAIRS = [
     (DCGANGenerator(width=4), DCGANDiscriminator(width=4, dropout=0.5), DIGIT),
     (DCGANGenerator(width=4, conditional=True), DCGANDiscriminator(width=4, conditional=True), DIGIT),
     (DCGANGenerator(width=4, norm="none"), DCGANDiscriminator(width=4, norm="layer"), COLOR),
+    (SNDCGANGenerator(width=4), SNDCGANDiscriminator(width=4), CLOTHES),
+    (SNDCGANGenerator(width=4, norm="layer"), SNDCGANDiscriminator(width=4), COLOR),
+    (ResNetGenerator(width=6), ResNetDiscriminator(width=6), CLOTHES),
+    (ResNetGenerator(width=4, profile="pyramid"), ResNetDiscriminator(width=4, profile="pyramid"), COLOR),
+    (ResNetGenerator(width=4, norm="none"), ResNetDiscriminator(width=4), DIGIT),
+    (ResNetGenerator(width=4, conditional=True), ResNetDiscriminator(width=4, conditional=True), CLOTHES),
 ]
 NAMES = [f"{g.label}-{spec.shape}" for g, _, spec in PAIRS]
 each_pair = pytest.mark.parametrize(("generator", "discriminator", "spec"), PAIRS, ids=NAMES)
@@ -101,6 +110,9 @@ def test_labels_are_accepted_and_ignored_unless_conditional(generator, discrimin
         assert torch.equal(g(z, y), g(z, None))
         assert torch.equal(d(x, y), d(x, None))
         return
+    with torch.no_grad():  # some start without a difference between classes
+        for p in (*g.parameters(), *d.parameters()):
+            p.add_(torch.randn_like(p), alpha=0.1)
     shifted = (y + 1) % spec.classes
     assert (g(z, y) - g(z, shifted)).flatten(1).norm(dim=1).min() > 0
     assert (d(x, y) - d(x, shifted)).abs().min() > 0
@@ -216,6 +228,87 @@ def test_dcgan_at_64_has_the_counts_of_the_pytorch_example():
     spec = SampleSpec(shape=(3, 64, 64), low=-1.0, high=1.0)
     assert count(DCGANGenerator(latent=100).build(spec)) == 3_576_704 + 3
     assert count(DCGANDiscriminator(norm="batch").build(spec)) == 2_765_568 + 64 + 1
+
+
+@pytest.mark.parametrize(
+    ("side", "classes", "fields", "expected"),
+    [
+        (32, 0, {}, (4_276_739, 1_053_825)),
+        (32, 10, {"conditional": True}, (4_304_387, 1_055_105)),
+        (48, 0, {"profile": "pyramid", "width": 64}, (4_878_083, 10_141_441)),
+        (64, 0, {"profile": "pyramid", "width": 64}, (12_220_675, 10_141_441)),
+        (128, 0, {"profile": "pyramid", "width": 64}, (32_150_787, 29_017_857)),
+    ],
+)
+def test_resnet_sngan_has_the_published_counts(side, classes, fields, expected):
+    spec = SampleSpec(shape=(3, side, side), classes=classes, low=-1.0, high=1.0)
+    with torch.device("meta"):
+        built = [kind(**fields).build(spec) for kind in (ResNetGenerator, ResNetDiscriminator)]
+    assert tuple(map(count, built)) == expected
+
+
+def test_sndcgan_has_the_published_counts():
+    spec = SampleSpec(shape=(3, 32, 32), low=-1.0, high=1.0)
+    with torch.device("meta"):
+        assert count(SNDCGANGenerator().build(spec)) == 3_812_355
+        assert count(SNDCGANDiscriminator().build(spec)) == 2_935_873
+
+
+@pytest.mark.parametrize("side", [8, 9, 15, 17, 28, 32, 33, 48, 65])
+@pytest.mark.parametrize(
+    ("generator", "discriminator"),
+    [
+        (SNDCGANGenerator(width=1), SNDCGANDiscriminator(width=1)),
+        (ResNetGenerator(width=1), ResNetDiscriminator(width=1)),
+        (ResNetGenerator(width=1, profile="pyramid"), ResNetDiscriminator(width=1, profile="pyramid")),
+    ],
+    ids=["sndcgan", "constant", "pyramid"],
+)
+def test_the_networks_of_sngan_build_and_run_at_every_side(generator, discriminator, side):
+    spec = SampleSpec(shape=(2, side, side + 1), low=0.0, high=1.0)
+    g, d = (built(c, spec, dtype=torch.float32) for c in (generator, discriminator))
+    x = g(torch.randn(2, 128))
+    assert x.shape == (2, *spec.shape)
+    assert 0 <= x.min() < x.max() <= 1
+    assert d(x).shape == (2,)
+
+
+def test_a_block_up_is_its_formula():
+    block = Up(3, 5, (8, 8), "none", 0).double()
+    x = torch.randn(2, 3, 4, 4, dtype=torch.float64)
+    big = x.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    expected = block.second(block.first(big.relu()).relu()) + block.shortcut(big)
+    torch.testing.assert_close(block(x, None), expected)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_block_down_is_its_formula(first):
+    block = Down(3, 5, halve=True, first=first).double()
+    x = torch.randn(2, 3, 6, 6, dtype=torch.float64)
+
+    def halved(y):
+        return y.reshape(2, 5, 3, 2, 3, 2).mean((3, 5))
+
+    expected = halved(block.second(block.first(x if first else x.relu()).relu())) + halved(block.shortcut(x))
+    torch.testing.assert_close(block(x), expected)
+    straight = Down(3, 3, halve=False).double()
+    torch.testing.assert_close(straight(x), x + straight.second(straight.first(x.relu()).relu()))
+
+
+def test_the_features_of_resnet_sngan_are_summed_over_pixels():
+    d = built(ResNetDiscriminator(width=4), CLOTHES)
+    x = torch.randn(3, 1, 14, 14, dtype=torch.float64)
+    torch.testing.assert_close(d(x, None, True), d.blocks(x).relu().flatten(2).sum(2))
+    torch.testing.assert_close(d.head(d(x, None, True))[:, 0], d(x))
+
+
+def test_classes_start_with_equal_gains_of_one():
+    norm = Normalized("batch", 3, 4)
+    x, y = torch.randn(6, 3, 2, 2), torch.arange(6) % 4
+    torch.testing.assert_close(norm(x, y), nn.BatchNorm2d(3)(x))
+    with torch.no_grad():
+        norm.gain[1], norm.bias[1] = 2.0, 3.0
+    torch.testing.assert_close(norm(x, y)[1], 2 * nn.BatchNorm2d(3)(x)[1] + 3)
 
 
 def test_dcgan_weights_start_as_in_the_paper():
