@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 CHUNK = 2**22
 """Numbers that are turned to float64 at a time."""
+STRIP = 512
+"""Columns of a covariance that are made at a time."""
 
 
 class Bank:
@@ -74,7 +76,10 @@ class Bank:
 
     @property
     def logits(self) -> Tensor | None:
-        """[n, classes] in float64, where the extractor is a classifier (has ``head``), else None."""
+        """[n, classes] in float64 of an extractor with ``head`` or ``logits``, the samples themselves without one.
+
+        None where an extractor does not classify.
+        """
         return self.once("logits", self._logits)
 
     @property
@@ -96,6 +101,11 @@ class Bank:
     def bad(self) -> int:
         """The number of samples that are not finite."""
         return self.once("bad", lambda: int((~self.finite).sum()))
+
+    @property
+    def constant(self) -> bool:
+        """Whether all samples have the same features."""
+        return self.once("constant", lambda: bool((self.rows == self.rows[:1]).all()))
 
     def need(self, least: int, why: str = "the metric") -> None:
         """Raise :class:`ConfigError` if there are fewer than ``least`` samples."""
@@ -199,7 +209,11 @@ class Bank:
 
     def _logits(self) -> Tensor | None:
         head: Callable[[Tensor], Tensor] | None = getattr(self._extractor, "head", None)
-        return None if head is None else head(self.features).to(self.rows.device, torch.float64)
+        whole: Callable[[Tensor], Tensor] | None = getattr(self._extractor, "logits", None)
+        found = head(self.features) if head else whole(self.samples.x) if whole else None
+        if found is None and self.features.data_ptr() == self.samples.x.data_ptr():
+            return self.double
+        return None if found is None else found.to(self.rows.device, torch.float64)
 
     def _finite(self) -> Tensor:
         x = self.samples.x.reshape(len(self), -1)
@@ -213,7 +227,11 @@ class Bank:
     def _covariance(self) -> Tensor:
         size = self.rows.shape[1]
         total = torch.zeros(size, size, dtype=torch.float64, device=self.rows.device)
+        starts = range(0, size, STRIP)
         for part in torch.split(self.rows, max(1, CHUNK // max(1, size))):
             centred = part.double() - self.mean
-            total.addmm_(centred.T, centred)
-        return total / (len(self) - 1)
+            strips = [centred[:, i : i + STRIP] for i in starts]
+            for i, strip in zip(starts, strips, strict=True):  # on and below the diagonal: the rest is its mirror
+                total[i:, i : i + STRIP].addmm_(centred[:, i:].T, strip)
+        lower = total.tril(-1)
+        return (lower + lower.T + total.diagonal().diag()) / (len(self) - 1)

@@ -102,6 +102,9 @@ class Metric(Component, role="metric"):
             for bank in bad:
                 bank.note(f"{bank.bad} of {len(bank)} {bank.side} samples are not finite")
             return dict.fromkeys(names, float("nan"))
+        for bank in (fake, real):
+            if bank.constant and len(bank) > 1:
+                bank.note(f"all {len(bank)} {bank.side} samples are equal")
         values = self.compare(fake, real, rng)
         if set(values) != names:
             raise ContractError(f"{self.title()} returned {sorted(values)}, its measures are {sorted(names)}")

@@ -45,7 +45,8 @@ def test_features_are_extracted_once_and_everything_else_follows_from_them():
     assert torch.allclose(bank.centred.T @ bank.centred, bank.covariance, rtol=1e-12)
     assert bank.radii(3) is bank.radii(3)
     assert extractor.calls == 1
-    assert Bank(normal(3, 2)).logits is None
+    assert Bank(normal(3, 2), lambda x: 2 * x).logits is None
+    assert torch.equal(Bank(normal(3, 2)).logits, normal(3, 2))
 
 
 def test_a_covariance_far_from_the_origin_loses_nothing():

@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from ganbench.bank import Bank
 from ganbench.conformance.findings import Finding, expect, finite, identity, pure, run, same
 from ganbench.conformance.trial import BATCH, SHAPES
 from ganbench.dataset import Dataset
@@ -71,11 +72,17 @@ def check_metric(metric: Metric) -> list[Finding]:
     rng = stream(0, "data")
     vectors = SampleSpec(shape=(2,), modes=RING)
     images = SampleSpec(shape=(3, 16, 16), low=-1.0, high=1.0)
-    features = SampleSpec(shape=(16,))
+    features = SampleSpec(shape=(24,))  # logits of three channels, too
     tried = [features] if metric.extractor is not None else [vectors, features, images]
 
     def compute(spec: SampleSpec, fake: Tensor, real: Tensor) -> Mapping[str, float]:
-        return metric.bind(spec).compute(fake, real, stream(0, "eval"))
+        """On banks that have all that a metric may ask for: labels, logits (the samples) and a training set."""
+        labels = torch.arange(len(fake)) % 4
+        train = Bank(Samples(real.flip(0) + 0.25, labels), side="training")
+        banks = [
+            Bank(Samples(x, labels), side=side, train=lambda: train) for x, side in ((fake, "fake"), (real, "real"))
+        ]
+        return metric.bind(spec).measured(banks[0], banks[1], stream(0, "eval"))
 
     def draw(spec: SampleSpec) -> tuple[Tensor, Tensor]:
         fake, real = (torch.randn(256, *spec.shape, generator=rng).clamp(spec.low, spec.high) for _ in range(2))

@@ -23,7 +23,7 @@ from ganbench.seeding import stream
 from ganbench.timing import now
 from ganbench.training import Trainer, Training
 from ganbench_zoo.losses import NonSaturating
-from ganbench_zoo.metrics import SlicedWasserstein
+from ganbench_zoo.metrics_transport import SlicedWasserstein
 from ganbench_zoo.networks import MLPDiscriminator, MLPGenerator
 from ganbench_zoo.optimizers import Adam
 from ganbench_zoo.regularizers import (
