@@ -32,13 +32,17 @@ test: $(DEV_STAMP) ## lint, types, documentation and the tests, except the slow 
 	$(BIN)/mypy
 	$(BIN)/mypy $(TYPED)
 	$(BIN)/python docs/generate.py --check
-	$(BIN)/python -m pytest -n 2 -m "not slow and not gpu" --ignore tests/reference
+	$(BIN)/python -m pytest -n 2 -m "not slow and not gpu and not loggers" --ignore tests/reference
 
 test-slow: $(DEV_STAMP) ## the tests that take minutes
-	$(BIN)/python -m pytest -n 2 -m "slow and not gpu" --ignore tests/reference
+	$(BIN)/python -m pytest -n 2 -m "slow and not gpu and not loggers" --ignore tests/reference
 
 test-reference: $(REFERENCE_STAMP) ## the tests against other libraries, which are installed first
 	$(BIN)/python -m pytest -n 2 tests/reference
+
+test-loggers: $(DEV_STAMP) ## the tests that write to TensorBoard, Weights & Biases (offline) and MLflow; installs them
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[loggers]"
+	$(BIN)/python -m pytest -m loggers
 
 benchmark: $(DEV_STAMP) ## step times against a hand-written loop, start-up, tables, overhead; nothing is asserted
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only -m "not gpu"

@@ -16,14 +16,16 @@ if TYPE_CHECKING:
     from ganbench.datafiles import DataFiles, check_digest, data_roots, kept_levels
     from ganbench.dataset import Dataset, cache_dir
     from ganbench.errors import ConfigError, ContractError, GanbenchError
-    from ganbench.grid import Cell
+    from ganbench.grid import Cell, Trial
     from ganbench.hookspecs import hookimpl
     from ganbench.loss import Loss, LossStep
     from ganbench.metric import Extractor, Features, Measure, Metric
     from ganbench.networks import Discriminator, Generator
     from ganbench.optimizer import Optimizer
+    from ganbench.records import Record
     from ganbench.regularizer import Batch, DStep, GStep, InnerScore, Regularizer
     from ganbench.results import Results, load
+    from ganbench.runner import Run
     from ganbench.samples import Levels, Modes, Sampler, Samples, SampleSpec
     from ganbench.seeding import global_stream, stream
     from ganbench.state import Params, Side, Slots, State, Turn, Turns
@@ -38,14 +40,16 @@ _HOME = {
     "datafiles": ("DataFiles", "check_digest", "data_roots", "kept_levels"),
     "dataset": ("Dataset", "cache_dir"),
     "errors": ("ConfigError", "ContractError", "GanbenchError"),
-    "grid": ("Cell",),
+    "grid": ("Cell", "Trial"),
     "hookspecs": ("hookimpl",),
     "loss": ("Loss", "LossStep"),
     "metric": ("Extractor", "Features", "Measure", "Metric"),
     "networks": ("Discriminator", "Generator"),
     "optimizer": ("Optimizer",),
+    "records": ("Record",),
     "regularizer": ("Batch", "DStep", "GStep", "InnerScore", "Regularizer"),
     "results": ("Results", "load"),
+    "runner": ("Run",),
     "samples": ("Levels", "Modes", "Sampler", "Samples", "SampleSpec"),
     "seeding": ("global_stream", "stream"),
     "state": ("Params", "Side", "Slots", "State", "Turn", "Turns"),
@@ -81,14 +85,17 @@ __all__ = [
     "ObjectiveVariant",
     "Optimizer",
     "Params",
+    "Record",
     "Regularizer",
     "Results",
+    "Run",
     "SampleSpec",
     "Sampler",
     "Samples",
     "Side",
     "Slots",
     "State",
+    "Trial",
     "Turn",
     "Turns",
     "Update",

@@ -94,7 +94,13 @@ def build_parser() -> tuple[argparse.ArgumentParser, Any]:
         added = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         added.set_defaults(call=call, commands=commands)
         if plugins:
-            added.add_argument("--plugin", action="append", default=[], metavar="FILE", help="load a plugin file")
+            added.add_argument(
+                "--plugin",
+                action="append",
+                default=[],
+                metavar="FILE|NAME",
+                help="load a plugin file, or switch on an installed plugin",
+            )
             added.add_argument("--without", action="append", default=[], metavar="NAME", help="block a plugin")
         return added
 

@@ -17,7 +17,7 @@ from ganbench.grid import Grid
 from ganbench.observers import Display, call_observers
 from ganbench.processes import context, death, terminating, without_main
 from ganbench.records import Record, Status
-from ganbench.registry import Registry
+from ganbench.registry import Registry, located
 from ganbench.results import Results
 from ganbench.settings import parse_duration
 from ganbench.timing import now
@@ -112,7 +112,7 @@ class Driver:
             folder=self.run.folder.resolve(),
             spec=cell.spec,
             seeds=seeds,
-            plugins=tuple(Path(f).resolve() for f in (*self.grid.plugin_files, *self.options.plugins)),
+            plugins=tuple(located(f, Path.cwd()) for f in (*self.grid.plugin_files, *self.options.plugins)),
             without=(*settings.without, *self.options.without),
             training=Training(
                 device=device,

@@ -17,7 +17,7 @@ from ganbench.dataset import Dataset
 from ganbench.errors import ConfigError, nearest
 from ganbench.exclude import BECAUSE, Exclude
 from ganbench.metric import Metric
-from ganbench.registry import Registry
+from ganbench.registry import Registry, located
 from ganbench.settings import Settings, parse_duration
 from ganbench.update import Update
 
@@ -117,9 +117,9 @@ class Grid:
         return cls(text, table, source, folder, settings, name)
 
     @property
-    def plugin_files(self) -> tuple[Path, ...]:
-        """The plugin files the grid names, from its own folder."""
-        return tuple(self.folder / file for file in self.settings.plugins)
+    def plugin_files(self) -> tuple[str | Path, ...]:
+        """The plugins the grid names: files, from its own folder, and installed ones to switch on."""
+        return tuple(located(plugin, self.folder) for plugin in self.settings.plugins)
 
     def combinations(self, registry: Registry, *, steps: int | None = None) -> list[Combination]:
         """Every cell of the union of the ``[[grid]]`` blocks, in file order, once; excluded and refused ones say why.

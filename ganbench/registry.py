@@ -9,6 +9,7 @@ import importlib.metadata
 import importlib.util
 import inspect
 import linecache
+import re
 import sys
 import traceback
 import types
@@ -27,6 +28,9 @@ GROUP = "ganbench"
 """Entry points of plugins with components or run-level hooks; they may import torch."""
 VIEW_GROUP = "ganbench.view"
 """Entry points of plugins for reading commands (columns, table styles, commands); they must not import torch."""
+OPTIONAL_GROUP = "ganbench.optional"
+"""Entry points of plugins that are off until a grid or an option names them, such as loggers."""
+PLUGIN_NAME = r"[a-z0-9][a-z0-9-]*"
 ROLES: tuple[str, ...] = (
     "dataset",
     "generator",
@@ -75,6 +79,8 @@ class Registry:
     ) -> Registry:
         """All installed plugins of ``groups`` and the plugin ``files``, less those named in ``without``.
 
+        A name among the files, such as ``tensorboard``, is of an installed plugin that is off by default.
+
         Raises:
             PluginError: a plugin fails to import, has an unknown hook, offers something that is no component,
                 or offers a name that another one has.
@@ -91,7 +97,11 @@ class Registry:
             if point.name not in without:
                 registry._load_entry_point(point)
         for file in files:
-            if Path(file).stem not in without:
+            if Path(file).stem in without:
+                continue
+            if is_name(file):
+                registry._load_entry_point(_optional(str(file)))
+            else:
                 registry._load_file(Path(file))
         registry._check_hooks()
         if components:
@@ -258,6 +268,30 @@ class Registry:
             field_types(cls)  # annotations that cannot be resolved are told here, not when a cell is made
         self._components[cls.role][cls.name] = cls
         self._offered[cls] = origin
+
+
+def is_name(plugin: str | Path) -> bool:
+    """Whether ``plugin`` is the name of an installed plugin that is off by default, rather than a file."""
+    return isinstance(plugin, str) and re.fullmatch(PLUGIN_NAME, plugin) is not None
+
+
+def located(plugin: str | Path, folder: Path) -> str | Path:
+    """A plugin as it is called from anywhere: a name as it is, a file with its path from ``folder`` in front."""
+    return plugin if is_name(plugin) else folder / plugin
+
+
+def optional() -> list[importlib.metadata.EntryPoint]:
+    """The installed plugins that are off by default."""
+    return sorted(importlib.metadata.entry_points(group=OPTIONAL_GROUP), key=lambda point: point.name)
+
+
+def _optional(name: str) -> importlib.metadata.EntryPoint:
+    points = {point.name: point for point in optional()}
+    if name not in points:
+        file = f"{name}.py"
+        hint = f"a file is named with its ending: {file}" if Path(file).is_file() else nearest(name, points)
+        raise PluginError(f"there is no plugin {name!r} to switch on", hint=hint)
+    return points[name]
 
 
 @functools.cache

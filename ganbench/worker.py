@@ -33,7 +33,7 @@ class Job:
         folder: of the run.
         spec: the cell's specification.
         seeds: to train, one after the other or together, as the cell's engine does.
-        plugins: files to load.
+        plugins: files to load, and names of installed plugins to switch on.
         without: plugins to block.
         training: how to train.
         fresh: seeds whose traces on disk are to be thrown away first (retried or stale ones).
@@ -42,7 +42,7 @@ class Job:
     folder: Path
     spec: Mapping[str, Any]
     seeds: tuple[int, ...]
-    plugins: tuple[Path, ...]
+    plugins: tuple[str | Path, ...]
     without: tuple[str, ...]
     training: Training
     fresh: frozenset[int] = frozenset()

@@ -18,6 +18,7 @@ import ganbench
 
 CORE = Path(ganbench.__file__).parent
 ZOO = CORE.parent / "plugins" / "ganbench_zoo"
+LOGGERS = CORE.parent / "plugins" / "ganbench_loggers"
 LAYERS = (
     "charts errors eta hookspecs neighbours pictures samples seeding state stats timing",
     "bank component derivatives devices effects observers processes ranking records table text",
@@ -103,13 +104,17 @@ def test_every_module_of_the_layers_is_there() -> None:
     assert set(listed) == set(modules()) - {"__init__"}
 
 
-def test_the_core_does_not_know_the_zoo() -> None:
+def test_the_core_does_not_know_first_party_plugins() -> None:
     for path in CORE.rglob("*.py"):
-        assert not [m for m, _ in imported(path, typing=True) if m.startswith("ganbench_zoo")], path
+        assert not [m for m, _ in imported(path, typing=True) if m.startswith(("ganbench_zoo", "ganbench_loggers"))], (
+            path
+        )
 
 
-@pytest.mark.parametrize("path", sorted(ZOO.glob("*.py")), ids=lambda path: path.stem)
-def test_the_zoo_imports_public_names_alone(path: Path) -> None:
+@pytest.mark.parametrize(
+    "path", sorted([*ZOO.glob("*.py"), *LOGGERS.glob("*.py")]), ids=lambda path: f"{path.parent.stem}-{path.stem}"
+)
+def test_first_party_plugins_import_public_names_alone(path: Path) -> None:
     for module, name in imported(path, typing=True):
         if module.split(".")[0] == "ganbench":
             assert module == "ganbench", f"{module} is private"

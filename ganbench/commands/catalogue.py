@@ -45,7 +45,15 @@ def _list(args: argparse.Namespace) -> int:
         print(json.dumps(found) if args.json else "\n".join(found))
         return 0
     if args.role == "plugins":
+        from ganbench.registry import optional
+
         found = [{"name": o.name, "from": o.where} for o in registry.origins.values()]
+        on = {plugin["name"] for plugin in found}
+        found += [
+            {"name": point.name, "from": f"off; --plugin {point.name} switches it on"}
+            for point in optional()
+            if point.name not in on
+        ]
         if args.json:
             print_json(found)
         else:
