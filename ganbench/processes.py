@@ -9,8 +9,11 @@ import os
 import signal
 import sys
 import tempfile
+import threading
+import time
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
 
@@ -71,16 +74,52 @@ def only_driver(folder: Path) -> Iterator[None]:
     Raises:
         ResultsError: another process of this machine is at it.
     """
+    with _locked(hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]) as mine:
+        if not mine:
+            raise ResultsError("another ganbench is running this grid", place=str(folder), hint="wait for it")
+        yield
+
+
+@contextlib.contextmanager
+def only_timing(tell: Callable[[str], None]) -> Iterator[None]:
+    """Wait until no other timing pass of this user is at work on this machine."""
+    told = False
+    while True:
+        with _locked("timing") as mine:
+            if mine:
+                yield
+                return
+        if not told:
+            tell("another timing pass is at work on this machine: waiting for it")
+            told = True
+        time.sleep(0.5)
+
+
+@contextlib.contextmanager
+def _locked(key: str) -> Iterator[bool]:
+    """Whether this process got the lock ``key`` of this machine, which it holds until the block ends."""
     try:
         import fcntl
     except ImportError:  # not a POSIX system
-        yield
+        yield True
         return
-    key = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
     path = Path(tempfile.gettempdir()) / f"ganbench-{os.getuid()}-{key}.lock"
     with path.open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise ResultsError("another ganbench is running this grid", place=str(folder), hint="wait for it") from None
-        yield
+            mine = False
+        else:
+            mine = True
+        yield mine
+
+
+def die_with(lifeline: Connection) -> None:
+    """Kill this process when the driver at the other end of ``lifeline`` dies or closes it; from a thread."""
+
+    def wait() -> None:
+        with contextlib.suppress(EOFError, OSError):
+            lifeline.recv_bytes()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=wait, daemon=True).start()

@@ -69,7 +69,7 @@ def mean(values: Iterable[float], *, level: float = LEVEL) -> Estimate | None:
 
 def geometric_mean(values: Iterable[float], *, level: float = LEVEL) -> Estimate | None:
     """The exponential of :func:`mean` of the logarithms of positive values; its interval is not symmetric."""
-    return _exp(mean((math.log(x) for x in values if x > 0), level=level))
+    return exp(mean((math.log(x) for x in values if x > 0), level=level))
 
 
 def centre(values: Iterable[float], *, log: bool) -> Estimate | None:
@@ -100,14 +100,15 @@ def ratio(values: Mapping[int, float], baseline: Mapping[int, float]) -> Estimat
         return None
     logs = {seed: math.log(values[seed] / baseline[seed]) for seed in values if seed in baseline}
     if logs:
-        return _exp(mean(once(logs).values()))
+        return exp(mean(once(logs).values()))
     above, below = geometric_mean(values.values()), geometric_mean(baseline.values())
     assert above is not None  # both are positive and not empty
     assert below is not None
     return Estimate(above.mean / below.mean, None, None, 1)
 
 
-def _exp(logs: Estimate | None) -> Estimate | None:
+def exp(logs: Estimate | None) -> Estimate | None:
+    """The exponential of an estimate on the log scale; its interval is not symmetric."""
     if logs is None:
         return None
     low, high = (None if x is None else math.exp(min(x, MOST)) for x in (logs.low, logs.high))

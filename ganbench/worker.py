@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import sys
-import threading
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any
 
 from ganbench.cohort import run_trials
 from ganbench.grid import Cell, Trial
+from ganbench.processes import die_with
 from ganbench.records import Record
 from ganbench.registry import Registry
 from ganbench.training import Report, Training
@@ -51,7 +51,7 @@ class Job:
 def work(job: Job, events: Connection, lifeline: Connection) -> None:
     """Train ``job``, telling ``events`` of progress; die when the driver at the other end of ``lifeline`` does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides what an interrupt means
-    threading.Thread(target=_die_with, args=(lifeline,), daemon=True).start()
+    die_with(lifeline)
     try:
         registry = Registry.load(job.plugins, without=job.without)
         cell = Cell.from_spec(job.spec, registry)
@@ -97,11 +97,6 @@ def _tell(events: Connection, kind: str, content: Mapping[str, Any]) -> None:
     with contextlib.suppress(BrokenPipeError, OSError):  # the driver is gone, and this process about to be
         events.send((kind, dict(content)))
 
-
-def _die_with(lifeline: Connection) -> None:
-    with contextlib.suppress(EOFError, OSError):
-        lifeline.recv_bytes()
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 class _logging(contextlib.ContextDecorator):  # noqa: N801 # reads as a function

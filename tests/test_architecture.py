@@ -21,8 +21,10 @@ ZOO = CORE.parent / "plugins" / "ganbench_zoo"
 LOGGERS = CORE.parent / "plugins" / "ganbench_loggers"
 LAYERS = (
     "charts errors eta hookspecs neighbours pictures samples seeding state stats timing",
+    "machine pacing",
     "bank component derivatives devices effects observers processes ranking records table text",
     "checkpoint codeprint dataset environment factors loss metric networks optimizer regularizer standing tracking",
+    "steptimes",
     "critic datafiles heartbeat keeping numerals streaming trials update",
     "differences documents footers pivot rawdata terminal",
     "latex marks",
@@ -36,6 +38,8 @@ LAYERS = (
     "conformance doctor plan report scaffold schema trained training watch",
     "cohort dirac",
     "testing worker",
+    "timer",
+    "timingpass",
     "driver preload",
     "runner",
     "api",

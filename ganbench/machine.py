@@ -1,0 +1,73 @@
+"""What else a machine is doing, from the system's own counters: a time taken beside other work is not one to publish."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ganbench.timing import now
+
+BUSY = 0.2
+"""Cores that others may use before a timing counts as taken beside other work."""
+GPU_FACTS = ("clocks.sm", "clocks.mem", "temperature.gpu", "power.draw", "clocks_throttle_reasons.active")
+
+
+@dataclass
+class Watch:
+    """Other processes' use of this machine, from its making to :meth:`others`."""
+
+    begun: float = field(default_factory=now)
+    busy: float | None = field(default_factory=lambda: busy_seconds())
+    own: float = field(default_factory=lambda: own_seconds())
+
+    def others(self) -> float | None:
+        """Cores that other processes kept busy on average since then; None where the system does not say."""
+        busy = busy_seconds()
+        if busy is None or self.busy is None:
+            return None
+        return max(0.0, (busy - self.busy - (own_seconds() - self.own)) / max(now() - self.begun, 1e-9))
+
+
+def own_seconds() -> float:
+    """CPU seconds of this process, all its threads."""
+    spent = os.times()
+    return spent.user + spent.system
+
+
+def busy_seconds(stat: Path = Path("/proc/stat")) -> float | None:
+    """CPU seconds of all processes since the machine started, over all cores; None where there is no such counter."""
+    try:
+        line = stat.read_text(encoding="ascii").partition("\n")[0]
+        user, nice, system, _idle, _iowait, irq, softirq = (int(x) for x in line.split()[1:8])
+        return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def gpu_state(index: int) -> dict[str, Any] | None:
+    """Clocks, temperature, power, throttle reasons and other processes of a GPU, None without ``nvidia-smi``.
+
+    ``others`` counts compute processes that are not this one, as far as the driver shows them.
+    """
+    facts = _ask(index, f"--query-gpu={','.join(GPU_FACTS)}")
+    if not facts:
+        return None
+    found: dict[str, Any] = dict(zip(GPU_FACTS, (v.strip() for v in facts[0].split(",")), strict=False))
+    pids = _ask(index, "--query-compute-apps=pid")
+    return found | {"others": sum(pid.strip() not in ("", str(os.getpid())) for pid in pids)}
+
+
+def _ask(index: int, query: str) -> list[str]:
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    command = [program, f"--id={index}", query, "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)  # noqa: S603 # constant words
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return done.stdout.strip().splitlines()

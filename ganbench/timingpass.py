@@ -1,0 +1,128 @@
+"""The timing pass over a run: blocks of comparable cells, one process at a time, and only those not on disk."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from ganbench import codeprint, environment
+from ganbench.cell import Cell
+from ganbench.errors import ResultsError
+from ganbench.processes import context, death, only_timing, without_main
+from ganbench.steptimes import Block, block_id, file_of
+from ganbench.timer import BlockJob, work
+from ganbench.timing import now
+
+MOST = 14
+"""Cells that are timed against each other at most: all of them are in memory at once."""
+PATIENCE = 20.0
+"""Times its budget that a block may take before its process is killed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pass:
+    """What to time, and how.
+
+    Args:
+        folder: of the run.
+        cells: to time.
+        mode: ``serial``, or ``compiled``.
+        device: to time on.
+        threads: of the CPU.
+        seconds: the budget for each cell.
+        plugins: files to load.
+        without: plugins to block.
+        again: time also what is on disk.
+    """
+
+    folder: Path
+    cells: Sequence[Cell]
+    mode: Literal["serial", "compiled"] = "serial"
+    device: str = "cpu"
+    threads: int = 1
+    seconds: float = 3.0
+    plugins: tuple[Path, ...] = ()
+    without: tuple[str, ...] = ()
+    again: bool = False
+    tell: Callable[[str], None] = field(default=lambda _: None)
+
+    def run(self) -> list[str]:
+        """Time every block that is not on disk, and return what went wrong, a line for each block.
+
+        A block on disk is kept if it has these cells with this code, on this hardware and in this environment.
+        """
+        todo = [(id_, cells) for id_, cells in self.blocks() if self.again or not self.kept(id_, cells)]
+        wrong = []
+        if todo:
+            with only_timing(self.tell):
+                for number, (id_, cells) in enumerate(todo, 1):
+                    self.tell(f"timing pass: block {number} of {len(todo)}, {len(cells)} cells")
+                    if trouble := self._time(id_, cells):
+                        wrong.append(f"timing of {', '.join(c.name for c in cells)} failed: {trouble}")
+        return wrong
+
+    def blocks(self) -> list[tuple[str, list[Cell]]]:
+        """The cells that are timed together, by the identity of their block, in the order of the grid."""
+        found: dict[str, list[Cell]] = {}
+        for cell in self.cells:
+            found.setdefault(block_id(cell.spec), []).append(cell)
+        parts = []
+        for id_, cells in found.items():
+            pieces = [cells[i : i + MOST] for i in range(0, len(cells), MOST)]
+            parts += [(id_ if len(pieces) == 1 else f"{id_}-{n}", piece) for n, piece in enumerate(pieces)]
+        return parts
+
+    def kept(self, id_: str, cells: Sequence[Cell]) -> bool:
+        """Whether the block is on disk already, as this machine and this code would time it."""
+        try:
+            block = Block.read(file_of(self.folder, id_, self.mode))
+        except ResultsError:
+            return False
+        if block is None or block.raw.get("fingerprints") != environment.fingerprints(self.device):
+            return False
+        codes = {cell.name: codeprint.combined(codeprint.fingerprint(cell.components)) for cell in cells}
+        same = block.raw.get("device") == self.device and block.raw.get("threads") == self.threads
+        return same and {name: found.get("code") for name, found in block.cells.items()} == codes
+
+    def _time(self, id_: str, cells: Sequence[Cell]) -> str:
+        """Time one block in a process of its own; what went wrong, or nothing."""
+        job = BlockJob(
+            file=file_of(self.folder.resolve(), id_, self.mode),
+            block=id_,
+            mode=self.mode,
+            specs={cell.name: cell.spec for cell in cells},
+            plugins=tuple(Path(p).resolve() for p in self.plugins),
+            without=self.without,
+            device=self.device,
+            threads=self.threads,
+            seconds=self.seconds,
+        )
+        started = context()
+        answers, answer_end = started.Pipe(duplex=False)
+        lifeline_end, lifeline = started.Pipe(duplex=False)
+        process = started.Process(target=work, args=(job, answer_end, lifeline_end), daemon=True)
+        with without_main():
+            process.start()
+        answer_end.close()
+        lifeline_end.close()
+        deadline = now() + PATIENCE * max(self.seconds, 1.0) * (len(cells) + 2)
+        try:
+            while process.is_alive() and now() < deadline:
+                process.join(0.5)
+            late = process.is_alive()
+            answer: str | None = None
+            with contextlib.suppress(EOFError, OSError):
+                answer = answers.recv() if answers.poll() else None
+        finally:
+            if process.is_alive():
+                process.kill()
+            process.join()
+            answers.close()
+            lifeline.close()
+        if late:
+            return f"not finished after {PATIENCE:g} times its budget"
+        return death(process.exitcode or 0) if answer is None else answer
+
