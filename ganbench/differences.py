@@ -11,6 +11,7 @@ from ganbench import stats
 from ganbench.effects import Effect, Scale, effect
 from ganbench.records import ROLES
 from ganbench.stats import Estimate
+from ganbench.steptimes import BASELINE, StepTimes
 from ganbench.table import CLOCK, PROTOCOL, STEP, Column
 from ganbench.trials import Group, Trial, block_of, is_number
 
@@ -22,8 +23,12 @@ def ratios_of(
     label: str,
     averaged: Sequence[str],
     pairs: set[tuple[Any, ...]] | None,
+    times: StepTimes | None = None,
 ) -> dict[int, Estimate | None]:
-    """For each row its step times over those of the baseline: the same other roles, seed, protocol and machine."""
+    """For each row its step times over those of the baseline: the same other roles, seed, protocol and machine.
+
+    Where the timing pass has all cells of a row and of its baseline, the ratio is paired by its rounds, else by seed.
+    """
     others = [r for r in ROLES if r != role]
 
     def like(trial: Trial) -> tuple[Any, ...]:
@@ -35,23 +40,49 @@ def ratios_of(
             base.setdefault(like(trial), {})[trial["seed"]] = trial[STEP]
     ratios: dict[int, Estimate | None] = {}
     for i, group in enumerate(groups):
+        if times is not None and (apart := _apart(group, live, role, label, averaged, pairs, times)) is not None:
+            ratios[i] = apart
+            continue
         above: dict[int, list[float]] = {}
         below: dict[int, list[float]] = {}
         unpaired: dict[int, float] = {}
         for trial in group.done:
-            times = base.get(like(trial), {})
-            if not is_number(trial.get(STEP)) or not times:
+            known = base.get(like(trial), {})
+            if not is_number(trial.get(STEP)) or not known:
                 continue
             if pairs is not None and (block_of(trial, averaged), trial["seed"]) not in pairs:
                 continue
-            unpaired |= times
+            unpaired |= known
             above.setdefault(trial["seed"], []).append(trial[STEP])
-            if trial["seed"] in times:
-                below.setdefault(trial["seed"], []).append(times[trial["seed"]])
+            if trial["seed"] in known:
+                below.setdefault(trial["seed"], []).append(known[trial["seed"]])
         # a seed counts if each of its blocks has its baseline
         paired = {seed: values for seed, values in below.items() if len(values) == len(above[seed])}
         ratios[i] = stats.ratio(_centres(above), _centres(paired) or ({} if averaged else unpaired))
     return ratios
+
+
+def _apart(
+    group: Group,
+    live: Sequence[Trial],
+    role: str,
+    label: str,
+    averaged: Sequence[str],
+    pairs: set[tuple[Any, ...]] | None,
+    times: StepTimes,
+) -> Estimate | None:
+    """The ratio of the timing pass for the cells of a row that count, None if it has not all of them."""
+    others = [*(r for r in ROLES if r != role), *PROTOCOL]
+    counted = [t for t in group.done if pairs is None or (block_of(t, averaged), t["seed"]) in pairs]
+    found: dict[str, str] = {}
+    for trial in counted:
+        like = [str(trial.get(name)) for name in others]
+        base = BASELINE if (role, label) == ("regularizer", "none") else ""
+        for other in live:
+            if not base and other[role] == label and [str(other.get(name)) for name in others] == like:
+                base = other["cell"]
+        found[trial["cell"]] = base
+    return times.ratio(found.items()) if found else None
 
 
 def _centres(values: Mapping[int, list[float]]) -> dict[int, float]:

@@ -94,6 +94,9 @@ class Driver:
             self.display.end()
             for slot in self.slots:
                 slot.process.kill()
+
+    def finished(self) -> None:
+        """Tell plugins that the run is over."""
         self._hook("ganbench_run_finished", run=self.run, results=Results(self.run.folder))
 
     def _jobs(self) -> deque[tuple[Cell, tuple[int, ...], frozenset[int]]]:

@@ -103,20 +103,30 @@ def ranges(numbers: Sequence[int]) -> str:
 
 
 def _clock(live: Sequence[Trial], columns: Sequence[Column], asked: Asked, rows: Sequence[Row]) -> str:
-    text = "Step ms: the median over windows of one whole training step, averaged (geometric mean) over seeds"
+    done = [t for t in live if t["status"] == "done"]
+    apart = [t for t in done if t.get("timed") == "apart"]
+    text = "Step ms: the median over windows of one whole training step, "
+    text += "timed apart from training" if apart else "averaged (geometric mean) over seeds"
+    if apart and len(apart) < len(done):
+        text += f" ({len(done) - len(apart)} of {len(done)} trials: in training)"
     role, label = asked.baseline
     ratio = next((c for c in columns if c.kind == "ratio"), None)
     if ratio:
+        paired = "round" if apart else "seed"
         text += (
-            f"; {ratio.header}: over that of the same cell with {role} {label}, paired by seed, with its 95 % interval"
+            f"; {ratio.header}: over that of the same cell with {role} {label}, paired by {paired}, with its 95 % "
+            "interval"
         )
-    done = [t for t in live if t["status"] == "done"]
+    if asked.times is not None and (floors := asked.times.floors(t["cell"] for t in apart)):
+        text += f"; noise floor {100 * max(floors):.2g} %: what two timings of one and the same cell differ by"
+    if drifted := len({t["cell"] for t in apart if (t.get("drifted") or 0) > 0}):
+        text += f"; {drifted} cells were timed while the machine changed its pace"
     unsure = sum(is_unsure(t) for t in done)
     machines = {tuple(str(t.get(name)) for name in CLOCK[-2:]) for t in done}
     if len(machines) > 1:
         text += f"; {len(machines)} machines or environments: times compare only within one"
     if any(r.shared for r in rows):
-        return text + f"; ~ {unsure} of {len(done)} trials were timed beside other work or before the clock was warm."
+        return text + f"; ~ {unsure} of {len(done)} trials were timed in training or beside other work."
     return (
         text
         + "; "

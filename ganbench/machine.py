@@ -1,4 +1,4 @@
-"""What else a machine is doing, from the system's own counters: a time taken beside other work is not one to publish."""
+"""What else a machine is doing, from the system's own counters: times taken beside other work are flagged."""
 
 from __future__ import annotations
 
@@ -16,22 +16,6 @@ BUSY = 0.2
 GPU_FACTS = ("clocks.sm", "clocks.mem", "temperature.gpu", "power.draw", "clocks_throttle_reasons.active")
 
 
-@dataclass
-class Watch:
-    """Other processes' use of this machine, from its making to :meth:`others`."""
-
-    begun: float = field(default_factory=now)
-    busy: float | None = field(default_factory=lambda: busy_seconds())
-    own: float = field(default_factory=lambda: own_seconds())
-
-    def others(self) -> float | None:
-        """Cores that other processes kept busy on average since then; None where the system does not say."""
-        busy = busy_seconds()
-        if busy is None or self.busy is None:
-            return None
-        return max(0.0, (busy - self.busy - (own_seconds() - self.own)) / max(now() - self.begun, 1e-9))
-
-
 def own_seconds() -> float:
     """CPU seconds of this process, all its threads."""
     spent = os.times()
@@ -46,6 +30,22 @@ def busy_seconds(stat: Path = Path("/proc/stat")) -> float | None:
         return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError, AttributeError):
         return None
+
+
+@dataclass
+class Watch:
+    """Other processes' use of this machine, from its making to :meth:`others`."""
+
+    begun: float = field(default_factory=now)
+    busy: float | None = field(default_factory=busy_seconds)
+    own: float = field(default_factory=own_seconds)
+
+    def others(self) -> float | None:
+        """Cores that other processes kept busy on average since then; None where the system does not say."""
+        busy = busy_seconds()
+        if busy is None or self.busy is None:
+            return None
+        return max(0.0, (busy - self.busy - (own_seconds() - self.own)) / max(now() - self.begun, 1e-9))
 
 
 def gpu_state(index: int) -> dict[str, Any] | None:

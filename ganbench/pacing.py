@@ -78,8 +78,7 @@ class Paced:
     """What the pass found of one subject.
 
     Args:
-        first_s: seconds of its first call, which loads, allocates and, where asked, compiles.
-        warm_up_s: seconds from then until it was steady.
+        warm_up_s: seconds until it was steady.
         warm_up_steps: steps in them.
         converged: whether it became steady.
         windows: one for each round.
@@ -87,7 +86,6 @@ class Paced:
     """
 
     name: str
-    first_s: float = 0.0
     warm_up_s: float = 0.0
     warm_up_steps: int = 0
     converged: bool = False
@@ -132,11 +130,10 @@ def window(subject: Subject, calls: int) -> Window:
 def warm_up(subject: Subject, paced: Paced) -> float:
     """Bring ``subject`` to a steady state and return the seconds of one of its steps then.
 
-    One step and a synchronisation come first. Then blocks of at least 5 steps and about 50 ms, each of whole periods,
-    until two in a row have medians within 2 % and at least 10 steps and 1 s have passed; it is given up after 200
-    steps and 2 s, or after 10 s.
+    It takes blocks of at least 5 steps and about 50 ms, each of whole periods, until two in a row have medians within
+    2 % and at least 10 steps and 1 s have passed; it is given up after 200 steps and 2 s, or after 10 s. The very first
+    step, which loads, allocates and compiles, should be behind it.
     """
-    paced.first_s = window(subject, 1).seconds
     calls = _whole(subject, BLOCK)
     medians: list[float] = []
     seconds: list[float] = []
@@ -197,9 +194,7 @@ def pace(
     order = list(range(len(subjects)))
     number = 0
     before = sentinel()
-    while number < rounds or (
-        timing.now() - begun < budget and any(_loose(found[baseline], paced) for paced in found)
-    ):
+    while number < rounds or (timing.now() - begun < budget and any(_loose(found[baseline], paced) for paced in found)):
         for i in order:
             taken = window(subjects[i], calls[i])
             after = sentinel()
@@ -238,9 +233,8 @@ def pooled_ratio(pairs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> Es
 
 
 def noise_floor(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """What two timings of one thing differ by: the farther end of the interval of their ratio from 1; None if unknown."""
+    """What two timings of one thing differ by: the end of their ratio's interval that is farther from 1, less 1."""
     same = ratio(first, second)
     if same is None or same.low is None or same.high is None:
         return None
     return max(same.high - 1, 1 - same.low)
-

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ganbench.errors import ResultsError, nearest
 from ganbench.records import ROLES, Record, read_json, read_lines
+from ganbench.steptimes import APART, StepTimes, timed
+from ganbench.table import STEP
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -148,7 +150,12 @@ class Results:
                 rows += finished.get(planned.cell, [])
             else:
                 rows.append(_skipped(planned, planned.skip))
-        return frame(rows)
+        return frame(rows, self.step_times)
+
+    @functools.cached_property
+    def step_times(self) -> StepTimes:
+        """What the timing pass has measured of the serial step; empty if it has not run."""
+        return StepTimes.read(self.path)
 
     @functools.cached_property
     def all_records(self) -> pd.DataFrame:
@@ -228,14 +235,19 @@ def _skipped(planned: Planned, reason: str) -> Record:
     return Record(cell=planned.cell, id=planned.id, seed=None, status="skipped", labels=planned.labels, reason=reason)
 
 
-def frame(records: Sequence[Record]) -> pd.DataFrame:
-    """Records as a tidy frame: seeds are nullable integers, and a measure without a value is NaN."""
+def frame(records: Sequence[Record], times: StepTimes | None = None) -> pd.DataFrame:
+    """Records as a tidy frame: seeds are nullable integers, and a measure without a value is NaN.
+
+    Where a cell was timed apart, ``step_ms`` and its kin are those of the timing pass, and those of training are called
+    ``train_step_ms`` and so on; the column ``timed`` says which: ``apart`` or ``in training``.
+    """
     import pandas as pd
 
-    rows = [record.row() for record in records]
+    rows = [timed(record, times) for record in records]
     table = pd.DataFrame(rows, columns=None if rows else list(_EMPTY.row()))
     numbers = {name for record in records for name in (*record.measures, *record.timing, *record.cost)}
     numbers |= {f"{name}_{kind}" for record in records for name in record.measures for kind in ("ema", "floor")}
+    numbers |= {f"train_{name}" for name in numbers if name.startswith(STEP)} | set(APART)
     return table.astype({"seed": "Int64"} | {name: float for name in table.columns if name in numbers})
 
 

@@ -19,6 +19,7 @@ from ganbench.processes import only_driver
 from ganbench.records import FAILED, Record, write_json
 from ganbench.registry import Registry
 from ganbench.results import Results
+from ganbench.timingpass import Pass
 
 SMOKE_STEPS = 2
 RETRYABLE = (*FAILED, "failed")
@@ -38,6 +39,7 @@ class Options:
         plugins: plugin files besides the grid's.
         without: plugins to block besides the grid's.
         smoke: two steps of one seed of each cell, into ``NAME-smoke``.
+        timing: instead of the grid's.
     """
 
     device: str = "auto"
@@ -49,6 +51,7 @@ class Options:
     plugins: tuple[str | Path, ...] = ()
     without: tuple[str, ...] = ()
     smoke: bool = False
+    timing: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,36 @@ def execute(grid: Grid, results: Path, options: Options, display: Display | None
         shown = Several(display or Silent(), Beacon(folder))
         driver = Driver(run, grid, registry, options, shown, threads)
         driver.drive()
+        if not driver.interrupted and not options.smoke:
+            _time(run, grid, options, display, threads)
+        driver.finished()
     return Outcome(Results(folder), 130 if driver.interrupted else _exit_code(run), run)
+
+
+def _time(run: Run, grid: Grid, options: Options, display: Display, threads: int) -> None:
+    """The timing pass, if the grid asks for it: over the cells of which a trial is done."""
+    asked = grid.settings.timing if options.timing is None else options.timing
+    records = [Record.read(run.folder / p.trial.folder) for p in run.plan.trials]
+    done = {record.cell for record in records if record is not None and record.status == "done"}
+    timing = Pass(
+        folder=run.folder,
+        cells=[c.cell for c in run.plan.combinations if c.cell.name in done],
+        device=run.devices[0],
+        threads=threads,
+        seconds=grid.settings.timing_seconds,
+        plugins=tuple(map(Path, (*grid.plugin_files, *options.plugins))),
+        without=(*grid.settings.without, *options.without),
+        tell=display.note,
+    )
+    if asked == "auto":
+        spent = sum(record.timing.get("wall_s", 0.0) for record in records if record is not None) / run.workers
+        if spent < timing.expected:
+            if timing.todo():
+                display.note(f"step times are those of training: `ganbench time {run.name}` measures them apart")
+            return
+    if asked:
+        for trouble in timing.run():
+            display.note(trouble)
 
 
 def make_folder(run: Run, grid: Grid) -> None:

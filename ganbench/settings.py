@@ -35,6 +35,11 @@ class Settings(Component, role="run", name="run"):
     checkpoint_every: int = field(
         default=1_000, ge=0, doc="steps between checkpoints that an interrupted trial resumes from"
     )
+    timing: Literal["auto"] | bool = field(
+        default="auto",
+        doc="measure step times apart, after training; auto: unless that would take longer than the training did",
+    )
+    timing_seconds: float = field(default=3.0, gt=0.0, doc="budget of that for each cell")
     timeout: str = "none"
     plugins: tuple[str, ...] = ()
     without: tuple[str, ...] = ()

@@ -11,7 +11,7 @@ from typing import Any
 from ganbench.component import digest
 from ganbench.errors import ResultsError
 from ganbench.pacing import noise_floor, pooled_ratio, ratio
-from ganbench.records import read_json
+from ganbench.records import Record, read_json
 from ganbench.stats import Estimate
 
 FOLDER = "timing"
@@ -20,6 +20,12 @@ BASELINE, AGAIN = "baseline", "again"
 """The cell without regularizers, and the same built a second time."""
 UNTIMED = ("regularizer", "metrics", "steps", "samples", "engine")
 """What the cells of a block may differ in: the regularizers, which are compared, and what does not enter a step."""
+APART = (
+    *(f"step_ms{kind}" for kind in ("", "_mad", "_min", "_p5", "_p95", "_p99", "_n")),
+    *(f"step_ratio{end}" for end in ("", "_low", "_high")),
+    *("host_share", "noise_floor", "first_step_s", "warm_up_s", "warm_up_steps", "drifted", "warm_up_mib", "step_mib"),
+)
+"""The columns of numbers that the pass adds to the records."""
 
 
 def block_id(spec: Mapping[str, Any]) -> str:
@@ -79,10 +85,10 @@ class Block:
         return bool(self.raw.get("exclusive"))
 
     def columns(self, cell: str) -> dict[str, Any]:
-        """The columns of the records of ``cell``."""
+        """The columns of the records of ``cell``; :data:`APART` are those with a number."""
         found = self.cells[cell]
         against = self.over_baseline(cell)
-        return {
+        numbers = {
             **found.get("summary", {}),
             "step_ratio": against and against.mean,
             "step_ratio_low": against and against.low,
@@ -91,11 +97,12 @@ class Block:
             "first_step_s": found.get("first_s"),
             "warm_up_s": found.get("warm_up_s"),
             "warm_up_steps": found.get("warm_up_steps"),
-            "steady": found.get("converged"),
             "drifted": found.get("drifted"),
-            "exclusive": self.quiet,
-            "timed": "apart",
+            "warm_up_mib": found.get("warm_up_mib"),
+            "step_mib": found.get("step_mib"),
         }
+        facts = {"steady": found.get("converged"), "exclusive": self.quiet, "timed": "apart"}
+        return {name: value for name, value in numbers.items() if value is not None} | facts
 
 
 @dataclass(frozen=True)
@@ -121,15 +128,38 @@ class StepTimes:
     def ratio(self, pairs: Iterable[tuple[str, str]]) -> Estimate | None:
         """The mean, over pairs of cells, of the step time of the first over that of the second, on the log scale.
 
-        Pairs that were not timed in one block are not comparable: with one of these there is no ratio.
+        The second may be :data:`BASELINE`. Cells that were not timed in one block are not comparable: with one such
+        pair there is no ratio.
         """
         series: list[tuple[Sequence[float], Sequence[float]]] = []
         for above, below in pairs:
             block = self.blocks.get(above)
-            if block is None or self.blocks.get(below) is not block:
+            if block is None or (below != BASELINE and self.blocks.get(below) is not block):
                 return None
             series.append((block.rounds[above], block.rounds[below]))
-        return pooled_ratio(series) if series else None
+        if all(above is below or list(above) == list(below) for above, below in series):
+            return Estimate(1.0, None, None, 1) if series else None
+        return pooled_ratio(series)
+
+    def floors(self, cells: Iterable[str]) -> list[float]:
+        """The noise floors of the blocks of ``cells``, each block once."""
+        blocks = {id(block): block for cell in cells if (block := self.blocks.get(cell)) is not None}
+        return [block.floor for block in blocks.values() if block.floor is not None]
+
+
+def timed(record: Record, times: StepTimes | None) -> dict[str, Any]:
+    """The row of ``record`` with the columns of the timing pass; what training measured of steps is renamed.
+
+    Without ``times`` it is the record's own row.
+    """
+    row = record.row()
+    if times is None or "step_ms" not in record.timing:
+        return row
+    block = times.blocks.get(record.cell)
+    if block is None:
+        return row | {"timed": "in training"}
+    renamed = {f"train_{name}" if name.startswith("step_ms") else name: value for name, value in row.items()}
+    return renamed | {"train_exclusive": row.get("exclusive")} | block.columns(record.cell)
 
 
 def file_of(folder: Path, block: str, mode: str) -> Path:

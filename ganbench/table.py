@@ -19,7 +19,7 @@ PROTOCOL = ("steps", "batch", "samples", "ema", "precision")
 """Facts that change what a trial does: rows never average over them, and a best value is the best among equals."""
 PLACE = ("engine", "device", "threads")
 """Facts that change only how long a trial takes: a row names all it has."""
-CLOCK = (*PROTOCOL, *PLACE, "hardware_fingerprint", "environment_fingerprint")
+CLOCK = (*PROTOCOL, *PLACE, "timed", "hardware_fingerprint", "environment_fingerprint")
 """What two trials must share for their step times to be compared."""
 AVERAGED = 200
 """The greatest ``keep`` of a running average's column: these are shown together or left out together."""

@@ -15,6 +15,7 @@ from ganbench.marks import FRONT, with_front, with_marks
 from ganbench.pivot import pivoted
 from ganbench.records import ROLES
 from ganbench.stats import Estimate
+from ganbench.steptimes import StepTimes
 from ganbench.table import (
     AVERAGED,
     OK,
@@ -60,6 +61,7 @@ def tables(
         diff=diff,
         pareto=pareto,
         run=results.name,
+        times=results.step_times,
     )
     if not built:
         built = [Table(results.name, {}, (), ())]
@@ -81,6 +83,7 @@ def build(
     diff: bool = False,
     pareto: str | None = None,
     run: str = "",
+    times: StepTimes | None = None,
 ) -> list[Table]:
     """Tables of ``records``, one for each data set.
 
@@ -99,6 +102,7 @@ def build(
         diff: whether each measure has its difference from the baseline beside it, in units and in percent.
         pareto: a measure; rows that no other beats in both it and step time are marked.
         run: name of the run, for the titles.
+        times: what the timing pass measured.
 
     Raises:
         ResultsError: there is no such role, measure or baseline, or an extra column hides one of the records.
@@ -120,7 +124,7 @@ def build(
         known = [c.name for c in chosen if c.better]
         raise ResultsError(f"no measure {pareto!r} with a better way", place="--pareto", hint=nearest(pareto, known))
     chosen = tuple(replace(c, keep=350) if c.name == pareto else c for c in chosen)  # a front without it says little
-    asked = Asked(tuple(by), chosen, base, tuple(extra), run, diff=diff, pareto=pareto)
+    asked = Asked(tuple(by), chosen, base, tuple(extra), run, diff=diff, pareto=pareto, times=times)
     built = []
     for part in _parts(rows, asked):
         table = _table(part, asked)
@@ -218,7 +222,8 @@ def _table(part: Sequence[Trial], asked: Asked) -> Table:  # noqa: PLR0915 # one
                 columns.append(Column(f"{c.name}_percent", f"Δ {c.header} %", "percent", keep=c.keep - 40))
     columns += more
     timed = any(is_number(t.get(STEP)) for t in live if t["status"] == "done")
-    ratios = ratios_of(groups, live, role, label, averaged, pairs) if timed and role not in averaged else {}
+    compared = timed and role not in averaged
+    ratios = ratios_of(groups, live, role, label, averaged, pairs, asked.times) if compared else {}
     if timed:
         columns.append(Column(STEP, "step ms", "time", "lower", "ms", 500))
     if any(ratios.values()):

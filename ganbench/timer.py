@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import signal
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ from ganbench import codeprint, environment, timing
 from ganbench.cell import Cell, Trial
 from ganbench.cohort import Together
 from ganbench.machine import BUSY, Watch, gpu_state
-from ganbench.pacing import Paced, Subject, pace
+from ganbench.pacing import Paced, Subject, pace, window
 from ganbench.processes import die_with
 from ganbench.records import write_json
 from ganbench.registry import Registry
@@ -82,8 +83,8 @@ class Steps:
 
     def between(self, marks: Sequence[Any]) -> list[float]:
         if self.trainer.device.type != "cuda":
-            return [b - a for a, b in zip(marks, marks[1:], strict=False)]
-        return [a.elapsed_time(b) / 1e3 for a, b in zip(marks, marks[1:], strict=False)]
+            return [b - a for a, b in itertools.pairwise(marks)]
+        return [a.elapsed_time(b) / 1e3 for a, b in itertools.pairwise(marks)]
 
 
 class Sentinel:
@@ -146,6 +147,7 @@ def time_block(job: BlockJob) -> None:
     device = torch.device(job.device)
     before = _gpu(device)
     subjects: list[Subject] = [Steps(BASELINE, bare, job), Steps(AGAIN, bare, job)]
+    first = {subject.name: window(subject, 1).seconds for subject in subjects}
     found: dict[str, dict[str, Any]] = {}
     for name, cell in cells.items():
         found[name] = {"code": codeprint.combined(codeprint.fingerprint(cell.components))}
@@ -154,8 +156,7 @@ def time_block(job: BlockJob) -> None:
             continue
         try:
             subject = Steps(name, cell, job)
-            subject.advance()
-            subject.synchronize()
+            first[name] = window(subject, 1).seconds
         except Exception as error:  # noqa: BLE001 # as above
             found[name]["error"] = f"{type(error).__name__}: {error}".splitlines()[0]
         else:
@@ -168,9 +169,9 @@ def time_block(job: BlockJob) -> None:
         budget=job.seconds * len(subjects),
         warmed=memory.warmed,
     )
-    said = {p.name: _facts(p) | memory.found.get(p.name, {}) for p in paced}
-    for name in found:
-        found[name] |= said.get(BASELINE if found[name].get("is_baseline") else name, {})
+    said = {p.name: _facts(p) | {"first_s": first[p.name]} | memory.found.get(p.name, {}) for p in paced}
+    for name, of_cell in found.items():
+        of_cell.update(said.get(BASELINE if of_cell.get("is_baseline") else name, {}))
     after, others = _gpu(device), watch.others()
     beside = sum(state.get("others", 0) for state in (before, after) if state)
     job.file.parent.mkdir(parents=True, exist_ok=True)
@@ -224,7 +225,6 @@ class _Memory:
 
 def _facts(paced: Paced) -> dict[str, Any]:
     return {
-        "first_s": paced.first_s,
         "warm_up_s": paced.warm_up_s,
         "warm_up_steps": paced.warm_up_steps,
         "converged": paced.converged,

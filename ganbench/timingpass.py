@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ganbench import codeprint, environment
 from ganbench.cell import Cell
-from ganbench.errors import ResultsError
+from ganbench.errors import ConfigError, ResultsError
 from ganbench.processes import context, death, only_timing, without_main
+from ganbench.records import read_json
+from ganbench.results import RUN, Results
+from ganbench.settings import Settings
 from ganbench.steptimes import Block, block_id, file_of
 from ganbench.timer import BlockJob, work
 from ganbench.timing import now
@@ -54,7 +59,7 @@ class Pass:
 
         A block on disk is kept if it has these cells with this code, on this hardware and in this environment.
         """
-        todo = [(id_, cells) for id_, cells in self.blocks() if self.again or not self.kept(id_, cells)]
+        todo = self.todo()
         wrong = []
         if todo:
             with only_timing(self.tell):
@@ -63,6 +68,15 @@ class Pass:
                     if trouble := self._time(id_, cells):
                         wrong.append(f"timing of {', '.join(c.name for c in cells)} failed: {trouble}")
         return wrong
+
+    @property
+    def expected(self) -> float:
+        """Seconds that the whole pass may take, with what is on disk already."""
+        return self.seconds * sum(len(cells) + 2 for _, cells in self.blocks())
+
+    def todo(self) -> list[tuple[str, list[Cell]]]:
+        """The blocks that are not on disk, or all of them if they are to be timed ``again``."""
+        return [(id_, cells) for id_, cells in self.blocks() if self.again or not self.kept(id_, cells)]
 
     def blocks(self) -> list[tuple[str, list[Cell]]]:
         """The cells that are timed together, by the identity of their block, in the order of the grid."""
@@ -126,3 +140,26 @@ class Pass:
             return f"not finished after {PATIENCE:g} times its budget"
         return death(process.exitcode or 0) if answer is None else answer
 
+
+def specs_of(results: Results) -> tuple[list[dict[str, Any]], Settings, tuple[Path, ...]]:
+    """The specifications of a run's cells of which a trial is done, its settings, and the plugin files it names.
+
+    Raises:
+        ResultsError: the run's grid cannot be read.
+    """
+    done = dict.fromkeys(record.cell for record in results.trials if record.status == "done")
+    specs = []
+    for cell in done:
+        folders = sorted((results.path / "trials" / cell).glob("seed-*"))
+        kept = next(found for folder in folders if (found := read_json(folder / "spec.json")) is not None)
+        specs.append(kept["spec"])
+    path = results.path / "grid.toml"
+    try:
+        text = path.read_text(encoding="utf-8")
+        table = json.loads(text) if text.startswith("{") else tomllib.loads(text)  # a grid given in Python is JSON
+        run = {key: value for key, value in table.get("run", {}).items() if key != "name"}
+        settings = Settings.from_table(run, place="[run]")
+    except (OSError, ValueError, ConfigError) as error:
+        raise ResultsError(f"the grid of the run cannot be read: {error}", place=str(path)) from error
+    source = Path((read_json(results.path / RUN) or {}).get("grid", "grid"))
+    return specs, settings, tuple(source.resolve().parent / file for file in settings.plugins)

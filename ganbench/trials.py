@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from ganbench import stats
+from ganbench.steptimes import StepTimes
 from ganbench.table import STEP, Column
 
 Trial: TypeAlias = Mapping[str, Any]
@@ -37,8 +38,8 @@ def joined(trials: Iterable[Trial], fact: str) -> str:
 
 
 def is_unsure(trial: Trial) -> bool:
-    """Whether a step time was taken beside other work, or before the clock was warm."""
-    return trial.get("exclusive") is False or trial.get(f"{STEP}_n") == 0
+    """Whether a step time was taken in training, beside other work, or before the clock was warm."""
+    return trial.get("timed") == "in training" or trial.get("exclusive") is False or trial.get(f"{STEP}_n") == 0
 
 
 def block_of(trial: Trial, averaged: Sequence[str]) -> tuple[Any, ...]:
@@ -69,6 +70,7 @@ class Asked:
     run: str
     diff: bool = False
     pareto: str | None = None
+    times: StepTimes | None = None
 
 
 def by_seed(

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ganbench.component import Component
     from ganbench.doctor import Verdict
     from ganbench.plan import Plan
+    from ganbench.steptimes import StepTimes
     from ganbench.testing import Finding
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "print_plan",
     "print_problems",
     "print_status",
+    "print_step_times",
     "print_verdicts",
     "status_facts",
 ]
@@ -224,6 +226,26 @@ def print_verdicts(verdicts: Sequence[Verdict]) -> None:
     out = _Out()
     for verdict in verdicts:
         out.print(_verdict(verdict.ok, verdict.what, verdict.message))
+
+
+def print_step_times(times: StepTimes) -> None:
+    """The timing pass: for each cell milliseconds a step and the ratio to the cell without regularizers."""
+    out = _Out()
+    rows = []
+    for cell, block in times.blocks.items():
+        columns = block.columns(cell)
+        ratio = f"{columns['step_ratio']:.3f}" if "step_ratio" in columns else ""
+        if "step_ratio_low" in columns:
+            ratio += f" [{columns['step_ratio_low']:.3f}, {columns['step_ratio_high']:.3f}]"
+        doubts = [
+            *([] if block.quiet else ["beside other work"]),
+            *([] if columns["steady"] else ["not steady"]),
+            *([f"pace changed in {columns['drifted']} rounds"] if columns["drifted"] else []),
+        ]
+        floor = f"{100 * columns['noise_floor']:.2g} %" if "noise_floor" in columns else ""
+        first = f"{columns['first_step_s']:.2g}"
+        rows.append((cell, f"{columns['step_ms']:.4g}", ratio, floor, first, ", ".join(doubts)))
+    _table(out, ("cell", "step ms", "× none", "noise floor", "first step s", "doubts"), rows)  # noqa: RUF001 # times
 
 
 def print_problems(problems: Sequence[Mapping[str, str]]) -> None:

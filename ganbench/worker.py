@@ -98,7 +98,6 @@ def _tell(events: Connection, kind: str, content: Mapping[str, Any]) -> None:
         events.send((kind, dict(content)))
 
 
-
 class _logging(contextlib.ContextDecorator):  # noqa: N801 # reads as a function
     """Send what the process prints, natively crashing code included, to a trial's log."""
 
