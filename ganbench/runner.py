@@ -106,7 +106,7 @@ def execute(grid: Grid, results: Path, options: Options, display: Display | None
         driver = Driver(run, grid, registry, options, shown, threads)
         driver.drive()
         if not driver.interrupted and not options.smoke:
-            _time(run, grid, options, display, threads)
+            _time(run, grid, options, shown, threads)
         driver.finished()
     return Outcome(Results(folder), 130 if driver.interrupted else _exit_code(run), run)
 
@@ -114,8 +114,8 @@ def execute(grid: Grid, results: Path, options: Options, display: Display | None
 def _time(run: Run, grid: Grid, options: Options, display: Display, threads: int) -> None:
     """The timing pass, if the grid asks for it: over the cells of which a trial is done."""
     asked = grid.settings.timing if options.timing is None else options.timing
-    records = [Record.read(run.folder / p.trial.folder) for p in run.plan.trials]
-    done = {record.cell for record in records if record is not None and record.status == "done"}
+    records = Results(run.folder).trials
+    done = {record.cell for record in records if record.status == "done"}
     timing = Pass(
         folder=run.folder,
         cells=[c.cell for c in run.plan.combinations if c.cell.name in done],
@@ -127,7 +127,7 @@ def _time(run: Run, grid: Grid, options: Options, display: Display, threads: int
         tell=display.note,
     )
     if asked == "auto":
-        spent = sum(record.timing.get("wall_s", 0.0) for record in records if record is not None) / run.workers
+        spent = sum(record.timing.get("wall_s", 0.0) for record in records) / run.workers
         if spent < timing.expected:
             if timing.todo():
                 display.note(f"step times are those of training: `ganbench time {run.name}` measures them apart")
