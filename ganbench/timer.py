@@ -26,6 +26,9 @@ from ganbench.registry import Registry
 from ganbench.steptimes import AGAIN, BASELINE, SCHEMA
 from ganbench.training import Trainer, Training, utc
 
+CALL = 0.02
+"""Seconds that one call should last at most, where a period of steps is shorter; its marks are then means."""
+MOST_PERIODS = 32
 SENTINEL = 0.004
 """Seconds that one go of the sentinel should last; the least of a few is what counts."""
 
@@ -147,7 +150,7 @@ def time_block(job: BlockJob) -> None:
     device = torch.device(job.device)
     before = _gpu(device)
     subjects: list[Subject] = [Steps(BASELINE, bare, job), Steps(AGAIN, bare, job)]
-    first = {subject.name: window(subject, 1).seconds for subject in subjects}
+    first = {subject.name: _first(subject) for subject in subjects}
     found: dict[str, dict[str, Any]] = {}
     for name, cell in cells.items():
         found[name] = {"code": codeprint.combined(codeprint.fingerprint(cell.components))}
@@ -156,7 +159,7 @@ def time_block(job: BlockJob) -> None:
             continue
         try:
             subject = Steps(name, cell, job)
-            first[name] = window(subject, 1).seconds
+            first[name] = _first(subject)
         except Exception as error:  # noqa: BLE001 # as above
             found[name]["error"] = f"{type(error).__name__}: {error}".splitlines()[0]
         else:
@@ -221,6 +224,14 @@ class _Memory:
         steady = torch.cuda.max_memory_allocated(self.device) - base
         self.found[subject.name] = {"warm_up_mib": warm / 2**20, "step_mib": steady / 2**20}
         self.base = self._reset()
+
+
+def _first(subject: Subject) -> float:
+    """Seconds of the very first step; small steps are taken several at a call from then on, as training takes them."""
+    seconds = window(subject, 1).seconds
+    again = window(subject, subject.period).seconds
+    subject.stride = subject.period * max(1, min(MOST_PERIODS, int(CALL / again)))
+    return seconds
 
 
 def _facts(paced: Paced) -> dict[str, Any]:
