@@ -20,8 +20,8 @@ CORE = Path(ganbench.__file__).parent
 ZOO = CORE.parent / "plugins" / "ganbench_zoo"
 LOGGERS = CORE.parent / "plugins" / "ganbench_loggers"
 LAYERS = (
-    "charts errors eta hookspecs neighbours pictures samples seeding state stats timing",
-    "machine pacing",
+    "canvas charts errors eta hookspecs neighbours samples seeding state stats timing",
+    "machine pacing pictures",
     "bank component derivatives devices effects observers processes ranking records table text",
     "checkpoint codeprint dataset environment factors loss metric networks optimizer regularizer standing tracking",
     "steptimes",
@@ -33,10 +33,10 @@ LAYERS = (
     "compare_table plot overall versus",
     "overall_table",
     "cell evaluation facts feed registry results settings step",
-    "axes board exclude isolation lift players verdicts verify",
+    "axes board exclude isolation lift players sheets verdicts verify",
     "grid progress sentences views",
     "conformance doctor plan report scaffold schema trained training watch",
-    "cohort dirac",
+    "cohort dirac looking",
     "testing worker",
     "timer",
     "timingpass",

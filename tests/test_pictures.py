@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ganbench.pictures import FAKE, SIDE, TILES, sample_picture
+from ganbench.canvas import FAKE, SIDE
+from ganbench.pictures import TILES, sample_picture
 from ganbench.samples import Modes, SampleSpec
 
 RING = SampleSpec(shape=(2,), modes=Modes(centres=((2.0, 0.0), (-2.0, 0.0)), std=0.1))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ganbench.commands import catalogue, keeping, running, tables, timing
+from ganbench.commands import catalogue, keeping, running, samples, tables, timing
 from ganbench.commands.options import Adder
 
-MODULES = (running, timing, tables, catalogue, keeping)
+MODULES = (running, timing, tables, samples, catalogue, keeping)
 
 
 def add_all(command: Adder) -> None:
