@@ -42,6 +42,19 @@ def is_unsure(trial: Trial) -> bool:
     return trial.get("timed") == "in training" or trial.get("exclusive") is False or trial.get(f"{STEP}_n") == 0
 
 
+def mixed(trials: Iterable[Trial], measure: str, same: Sequence[str]) -> list[list[str]]:
+    """Protocols under which a measure was taken, where there are several among trials that agree in the facts ``same``.
+
+    One list for each such set of trials; values of different protocols do not compare, and no table has both.
+    """
+    column = f"{measure.removesuffix('_ema')}_protocol"
+    found: dict[tuple[str, ...], dict[str, None]] = {}
+    for trial in trials:
+        if trial["status"] == "done" and given(trial.get(column)):
+            found.setdefault(tuple(str(trial.get(f)) for f in same), {})[str(trial[column])] = None
+    return [list(protocols) for protocols in found.values() if len(protocols) > 1]
+
+
 def block_of(trial: Trial, averaged: Sequence[str]) -> tuple[Any, ...]:
     """The levels of the roles that a row averages over."""
     return tuple(trial[role] for role in averaged)
