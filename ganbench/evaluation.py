@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ganbench import codeprint
 from ganbench.bank import Bank
+from ganbench.component import fields
 from ganbench.dataset import Dataset
 from ganbench.errors import ConfigError, ContractError
 from ganbench.keeping import Shelf, digest_of
@@ -75,6 +76,8 @@ class Bench:
     real: Samples
     other: Samples
     seed: int
+    asked: Sequence[Metric] = ()
+    """The metrics as they were asked for, before they were bound to the data."""
     floors: dict[str, float] = field(default_factory=dict)
     nulls: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -100,7 +103,7 @@ class Bench:
         else:
             raise ContractError(f"dataset {dataset.name!r} gives a set for one split and a sampler for the other")
         views = {_key(m): _view(m, dataset, real, train, device) for m in {_key(m): m for m in bound}.values()}
-        bench = cls(dataset, bound, views, real, other, seed)
+        bench = cls(dataset, bound, views, real, other, seed, metrics)
         bench.floors.update(bench._stored("floors", lambda: bench.measure(other, floor=True)))
         if spec.size <= NULL_UP_TO:
             null = Samples(gaussian(other.x, spec, stream(seed, "eval-null")), other.y)
@@ -153,19 +156,20 @@ class Bench:
                 notes=notes,
                 protocol=self.protocol(metric),
             )
-            for metric in self.metrics
+            for metric in self.asked
             for measure in metric.named()
         }
 
     def protocol(self, metric: Metric) -> dict[str, Any]:
         """What must be equal for two values of ``metric`` to be compared."""
         view = self.views[_key(metric)]
-        changed = {k: v for k, v in metric.to_table().items() if k not in {"use", "prefix", "extractor"}}
+        changed = [f.name for f in fields(type(metric)) if getattr(metric, f.name) != f.default]
+        table = metric.to_table()
         endless = view.train() is None
         return {
             "metric": metric.name,
             "version": metric.version,
-            "fields": {k: v for k, v in changed.items() if v != getattr(type(metric), k, None)},
+            "fields": {name: table[name] for name in changed if name not in {"prefix", "extractor"}},
             "n_fake": self.n,
             "n_real": self.n,
             "split": "fresh" if endless else "test",

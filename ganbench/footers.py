@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ganbench.stats import Estimate
@@ -61,6 +61,7 @@ def footers_of(
         said.append(f"Front: no other row is as good in {asked.pareto} and as fast, or better, by their means.")
     if any(c.floor is not None for c in known):
         said.append("Real vs real: the measure of real samples against other real samples, at the same counts.")
+    said += _measured(live, known)
     if any(c.name.endswith("_ema") for c in known):
         said.append("ema: of the generator's running average; without it, of its last iterate.")
     if any(c.kind == "time" for c in columns):
@@ -100,6 +101,37 @@ def ranges(numbers: Sequence[int]) -> str:
         else:
             parts.append([n])
     return ", ".join(f"{p[0]}-{p[-1]}" if len(p) > 2 else ", ".join(map(str, p)) for p in parts)
+
+
+def refusals(mixed: Mapping[str, Sequence[Sequence[str]]]) -> list[str]:
+    """Why measures are not shown: their values were taken under several protocols."""
+    said: dict[str, list[str]] = {}
+    for name, sets in mixed.items():
+        said.setdefault(" | ".join(f"{i}: {text}" for i, text in enumerate(sets[0], start=1)), []).append(name)
+    return [
+        f"NOT SHOWN: {', '.join(names)}. Values of several protocols do not compare ({which}). Run older trials again."
+        for which, names in said.items()
+    ]
+
+
+def _measured(live: Sequence[Trial], columns: Sequence[Column]) -> list[str]:
+    """How each measure was taken, and what the null model reads."""
+    protocols: dict[str, dict[str, list[str]]] = {}
+    nulls = []
+    for name in (c.name for c in columns if c.kind == "measure" and not c.name.endswith("_ema")):
+        for text in levels_of(live, f"{name}_protocol"):
+            metric, _, rest = text.partition(", ")
+            protocols.setdefault(rest, {}).setdefault(metric, []).append(name)
+        found = [t[f"{name}_null"] for t in live if is_number(t.get(f"{name}_null"))]
+        if found:
+            nulls.append(f"{name} {sum(found) / len(found):.3g}")
+    said = []
+    for rest, metrics in protocols.items():
+        which = ", ".join(f"{', '.join(names)} ({metric})" for metric, names in metrics.items())
+        said.append(f"Measured: {which}: {rest}.")
+    if nulls:
+        said.append(f"Null model, a Gaussian with the mean and covariance of the data: {', '.join(nulls)}.")
+    return said
 
 
 def _clock(live: Sequence[Trial], columns: Sequence[Column], asked: Asked, rows: Sequence[Row]) -> str:

@@ -46,11 +46,11 @@ class Value:
 
     @property
     def told(self) -> str:
-        """The protocol in one line: ``599 fakes, 599 real (test), classifier@1f0c..., float32, v1``; "" if unknown."""
+        """The protocol in one line, ``kid v1, 599 fakes against 599 real (test), float32``; "" if it is unknown."""
         p = self.protocol
         if not p:
             return ""
-        fields = ", ".join(f"{name}={value}" for name, value in p.get("fields", {}).items())
+        fields = " ".join(f"{name}={value}" for name, value in p.get("fields", {}).items())
         said = [
             f"{p.get('metric')} v{p.get('version')}" + (f" ({fields})" if fields else ""),
             f"{p.get('n_fake')} fakes against {p.get('n_real')} real ({p.get('split')})",

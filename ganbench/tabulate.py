@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ganbench import stats
 from ganbench.differences import differences_of, ratios_of, scale_of
 from ganbench.errors import ResultsError, nearest
-from ganbench.footers import footers_of
+from ganbench.footers import footers_of, refusals
 from ganbench.marks import FRONT, with_front, with_marks
 from ganbench.pivot import pivoted
 from ganbench.records import ROLES
@@ -30,7 +30,19 @@ from ganbench.table import (
     Table,
     Tally,
 )
-from ganbench.trials import Asked, Group, Trial, block_of, by_seed, given, is_number, is_unsure, joined, levels_of
+from ganbench.trials import (
+    Asked,
+    Group,
+    Trial,
+    block_of,
+    by_seed,
+    given,
+    is_number,
+    is_unsure,
+    joined,
+    levels_of,
+    mixed,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -202,6 +214,9 @@ def _table(part: Sequence[Trial], asked: Asked) -> Table:  # noqa: PLR0915 # one
 
     shown = [c for c in asked.measures if any(is_number(t.get(c.name)) for t in live)]
     shown = [replace(c, floor=_floor(live, c.name), log=scale_of(_numbers(live, c.name), c) == "ratio") for c in shown]
+    several = {c.name: mixed(live, c.name, ("dataset", *PROTOCOL)) for c in shown}
+    refused = {name: protocols for name, protocols in several.items() if protocols}
+    shown = [c for c in shown if c.name not in refused]
     more = [Column(name, name, "extra", keep=100) for name in asked.extra]
     differing = [f for f in (*PROTOCOL, *PLACE) if len({joined(g.trials, f) for g in groups} - {""}) > 1]
     columns: list[Column] = [Column(role, role, "role", keep=1000) for role in roles]
@@ -256,7 +271,7 @@ def _table(part: Sequence[Trial], asked: Asked) -> Table:  # noqa: PLR0915 # one
     if asked.pareto and timed and asked.pareto in {c.name for c in shown}:
         columns.insert(-1, Column(FRONT, "front", "extra", keep=450))
         marked = with_front(marked, next(c for c in shown if c.name == asked.pareto), groups)
-    footers = footers_of(live, groups, marked, columns, asked, averaged, pairs)
+    footers = (*refusals(refused), *footers_of(live, groups, marked, columns, asked, averaged, pairs))
     dataset = ", ".join(map(str, levels_of(part, "dataset"))) if "dataset" not in roles else ""
     return Table(
         title=": ".join(x for x in (asked.run, dataset) if x),

@@ -7,10 +7,12 @@ import math
 import pytest
 import torch
 
+from ganbench import keeping
 from ganbench.errors import ContractError
-from ganbench.evaluation import Bench
+from ganbench.evaluation import Bench, gaussian
 from ganbench.metric import Measure, Metric
 from ganbench.registry import Registry
+from ganbench.samples import SampleSpec
 
 CPU = torch.device("cpu")
 
@@ -74,3 +76,106 @@ def test_a_prefix_keeps_two_uses_of_one_metric_apart(registry):
     metrics = [registry.create("metric", "sliced-wasserstein", prefix=p) for p in ("", "again_")]
     found = Bench.prepare(ring, metrics, n=50, seed=0, device=CPU).measure(torch.zeros(50, 2))
     assert set(found) == {"sw2", "again_sw2"}
+
+
+def test_values_carry_their_protocol_and_a_null_model_beside_the_floor(registry):
+    digits = registry.create("dataset", "digits")
+    metrics = [
+        registry.create("metric", "mixture-modes"),
+        registry.create("metric", "sliced-wasserstein", projections=50, prefix="few_"),
+    ]
+    ring = Bench.prepare(registry.create("dataset", "ring"), metrics, n=100, seed=0, device=CPU)
+    values = ring.values(found := ring.measure(torch.zeros(100, 2)), found)
+    assert values["few_sw2"].protocol == {
+        "metric": "sliced-wasserstein",
+        "version": 1,
+        "fields": {"projections": 50},
+        "n_fake": 100,
+        "n_real": 100,
+        "split": "fresh",
+        "extractor": "samples",
+        "preprocessing": "",
+        "dtype": "float32",
+    }
+    assert values["few_sw2"].told.startswith(
+        "sliced-wasserstein v1 (projections=50), 100 fakes against 100 real (fresh)"
+    )
+    assert values["modes20"].protocol["fields"] == {}  # what it knows of the data is no choice
+    # a Gaussian of the same moments spreads between the modes
+    assert 0 < values["hq"].null < 0.2
+    assert values["hq"].floor > 0.9
+    fd = registry.create("metric", "frechet-distance", extractor=registry.create("extractor", "classifier", epochs=2))
+    bench = Bench.prepare(digits, [fd], n=100, seed=0, device=CPU)
+    protocol = bench.protocol(fd)
+    assert protocol["split"] == "test"
+    assert protocol["extractor"] == f"classifier(epochs=2)@{bench.views[fd.extractor.fingerprint].features.digest}"
+
+
+class Looking(Metric, name="looking"):
+    """Looks for copies."""
+
+    measures = (Measure("same", "lower"), Measure("train", None))
+    held_out = True
+
+    def compare(self, fake, real, rng):
+        return {"same": float(torch.equal(fake.rows, real.rows)), "train": float(len(fake.train or ()))}
+
+
+def test_the_floor_of_a_metric_that_looks_for_copies_is_of_held_out_samples(registry):
+    digits = registry.create("dataset", "digits")
+    bench = Bench.prepare(digits, [Looking()], n=100, seed=0, device=CPU)
+    assert bench.floors == {"same": 1.0, "train": 1198.0}
+    assert bench.measure(bench.other)["same"] == 0.0
+
+
+class Costly(Metric, name="costly"):
+    """Counts how often it is asked."""
+
+    measures = (Measure("a", "lower"),)
+    asked = 0
+
+    def compute(self, fake, real, rng):
+        type(self).asked += 1
+        return {"a": 1.0}
+
+
+def test_floors_and_nulls_are_found_again_where_they_were_dear(registry, monkeypatch, tmp_path):
+    monkeypatch.setenv("GANBENCH_CACHE", str(tmp_path))
+    monkeypatch.setattr(keeping, "WORTH_S", 0.0)
+    first, again = (
+        Bench.prepare(registry.create("dataset", "digits"), [Costly()], n=50, seed=0, device=CPU) for _ in range(2)
+    )
+    assert (first.floors, first.nulls) == (again.floors, again.nulls) == ({"a": 1.0}, {"a": 1.0})
+    assert Costly.asked == 2
+
+
+def test_metrics_of_one_extractor_share_it_and_their_time_is_told_apart(registry):
+    classifier = registry.create("extractor", "classifier", epochs=1)
+    metrics = [registry.create("metric", n, extractor=classifier) for n in ("frechet-distance", "density-coverage")]
+    bench = Bench.prepare(registry.create("dataset", "digits"), metrics, n=100, seed=0, device=CPU)
+    assert len(bench.views) == 1
+    assert set(bench.seconds) == {"extract_s", "frechet-distance_s", "density-coverage_s"}
+    assert all(s > 0 for s in bench.seconds.values())
+
+
+def test_samples_that_are_not_finite_are_noted_beside_the_value(registry):
+    bench = Bench.prepare(
+        registry.create("dataset", "ring"), [registry.create("metric", "sliced-wasserstein")], n=50, seed=0, device=CPU
+    )
+    fake = torch.zeros(50, 2)
+    fake[3, 1] = math.nan
+    value = bench.values(bench.measure(fake), bench.measure(torch.zeros(50, 2)))["sw2"]
+    assert value.last is None
+    assert value.ema is not None
+    assert value.notes == "last: 1 of 50 fake samples are not finite; ema: all 50 fake samples are equal"
+
+
+def test_the_null_model_has_the_moments_of_the_data_within_its_range():
+    x = torch.randn(4000, 3, generator=torch.Generator().manual_seed(0)) @ torch.tensor(
+        [[1.0, 2, 0], [0, 1, 0], [0, 0, 0]]
+    )
+    drawn = gaussian(x + 1, SampleSpec(shape=(3,)), torch.Generator().manual_seed(1))
+    assert torch.allclose(drawn.mean(0), (x + 1).mean(0), atol=0.15)
+    assert torch.allclose(torch.cov(drawn.T), torch.cov(x.T), atol=0.3)
+    cut = gaussian(x, SampleSpec(shape=(3,), low=-1.0, high=1.0), torch.Generator().manual_seed(1))
+    assert cut.abs().max() <= 1

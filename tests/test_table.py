@@ -166,6 +166,32 @@ def test_the_front_has_the_rows_that_no_other_beats_in_both():
         one([trial(0, 1.0)], pareto="df")
 
 
+def measured_by(record: Record, digest: str, **more) -> Record:
+    protocol = {"metric": "frechet-distance", "version": 1, "n_fake": 99, "n_real": 99, "split": "test"}
+    value = Value(last=1.0, better="lower", protocol=protocol | {"extractor": f"classifier@{digest}"}, **more)
+    return Record(**{**vars(record), "measures": {"fd": value}})
+
+
+def test_values_of_several_protocols_are_never_in_one_table():
+    alike = [measured_by(trial(s, 1.0), "aaaa") for s in (0, 1)]
+    table = one(alike)
+    assert "fd" in [c.name for c in table.columns]
+    told = "fd (frechet-distance v1): 99 fakes against 99 real (test), classifier@aaaa."
+    assert f"Measured: {told}" in table.footers
+    table = one([*alike, measured_by(trial(2, 1.0), "bbbb")])
+    assert "fd" not in [c.name for c in table.columns]
+    (refusal,) = [f for f in table.footers if f.startswith("NOT SHOWN: fd.")]
+    assert "classifier@aaaa" in refusal
+    assert "classifier@bbbb" in refusal
+    # rows of other training budgets stand apart all the same
+    assert "fd" in [c.name for c in one([*alike, measured_by(trial(2, 1.0, steps=99), "bbbb")]).columns]
+
+
+def test_the_null_model_is_a_footer():
+    table = one([measured_by(trial(s, 1.0), "aaaa", null=4.0 + s) for s in (0, 1)])
+    assert "Null model, a Gaussian with the mean and covariance of the data: fd 4.5." in table.footers
+
+
 def test_differences_from_the_baseline_are_paired_and_stand_beside_the_measure():
     records = [
         trial(s, 10.0 * (s + 1) * (1.5 if r == "r1" else 1) + (s == 2 and r == "r1"), regularizer=r, loss=m)
