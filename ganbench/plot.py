@@ -37,8 +37,8 @@ def curves(
         if role not in ROLES:
             raise ResultsError(f"no role {role!r}", place="by", hint=nearest(role, ROLES))
     frame = results.curves
-    if measure not in frame or measure in ("cell", "seed", "step"):
-        known = [str(c) for c in frame.columns if c not in ("cell", "seed", "step")]
+    known = [str(column) for column in frame.columns if column not in ("cell", "seed", "step", *ROLES)]
+    if measure not in known:
         raise ResultsError(f"no curve of {measure!r}", hint=nearest(measure, known))
     cells = {planned.cell: planned.labels for planned in results.plan if planned.skip is None}
     datasets = list(dict.fromkeys(labels["dataset"] for labels in cells.values()))

@@ -40,8 +40,8 @@ def _data(table: Table, row: Row) -> dict[str, Any]:
     return data | {"shared_timing": row.shared, "note": row.note}
 
 
-def csv_text(tables: Sequence[Table]) -> str:
-    """``tables`` as one CSV file with one header."""
+def flat(tables: Sequence[Table]) -> tuple[list[str], list[dict[str, Any]]]:
+    """The names of columns and the rows of ``tables`` as one, the skipped cells among them."""
     rows: list[dict[str, Any]] = []
     for table in tables:
         rows += [{"table": table.title} | _data(table, row) for row in table.rows]
@@ -50,7 +50,12 @@ def csv_text(tables: Sequence[Table]) -> str:
             for skip in table.skipped
             for labels in skip.labels
         ]
-    head = list(dict.fromkeys(["table", *(r for r in ROLES if any(r in row for row in rows)), *_keys(rows)]))
+    return list(dict.fromkeys(["table", *(r for r in ROLES if any(r in row for row in rows)), *_keys(rows)])), rows
+
+
+def csv_text(tables: Sequence[Table]) -> str:
+    """``tables`` as one CSV file with one header."""
+    head, rows = flat(tables)
     out = io.StringIO()
     writer = csv.DictWriter(out, head, restval="", lineterminator="\n")
     writer.writeheader()

@@ -168,17 +168,21 @@ class Results:
 
     @functools.cached_property
     def curves(self) -> pd.DataFrame:
-        """What was measured during training: ``cell``, ``seed`` and the columns of each ``curves.jsonl``."""
+        """What was measured during training: one row for each trial and step that was evaluated.
+
+        Columns: ``cell``, ``seed``, one for each role, ``step``, ``train_s`` (seconds of training so far), losses and
+        measures, those of the running average as ``NAME_ema``.
+        """
         import pandas as pd
 
         lines = [
-            {"cell": record.cell, "seed": record.seed} | line
+            {"cell": record.cell, "seed": record.seed} | {role: record.labels.get(role, "") for role in ROLES} | line
             for record in self.trials
             for line in read_lines(self.path / "trials" / record.cell / f"seed-{record.seed}" / "curves.jsonl")
         ]
-        return pd.DataFrame(lines, columns=None if lines else ["cell", "seed"])
+        return pd.DataFrame(lines, columns=None if lines else ["cell", "seed", *ROLES, "step"])
 
-    def table(
+    def tables(
         self,
         *,
         by: Sequence[str] = (),
@@ -189,7 +193,10 @@ class Results:
         diff: bool = False,
         pareto: str | None = None,
     ) -> list[Table]:
-        """One table for each data set; see :func:`ganbench.tabulate.tables`."""
+        """What ``ganbench table`` shows, as plain data: one table for each data set.
+
+        See :func:`ganbench.tabulate.tables`; :func:`ganbench.render.render` makes text of it.
+        """
         from ganbench.tabulate import tables
 
         return tables(
@@ -203,6 +210,41 @@ class Results:
             pareto=pareto,
         )
 
+    def table(
+        self,
+        *,
+        by: Sequence[str] = (),
+        measures: Sequence[str] = (),
+        baseline: str = "none",
+        columns: Mapping[str, pd.Series[Any]] | None = None,
+        diff: bool = False,
+        pareto: str | None = None,
+    ) -> pd.DataFrame:
+        """What ``ganbench table`` shows, with its raw numbers: one row for each row, and for each skipped cell.
+
+        An estimate NAME is followed by ``NAME_low`` and ``NAME_high``, its 95 % interval, and ``NAME_n``; a measure
+        also by ``NAME_floor``, ``NAME_best`` and ``NAME_tied``. ``ok`` of ``total`` trials were done; ``failures``
+        says what became of the others.
+
+        Args:
+            by: one row for each choice of these roles, averaged over the others; by default one for each cell.
+            measures: only these; by default all.
+            baseline: the label of the regularizer, or ``role=label``, that step times are divided by.
+            columns: more columns, by name, each indexed as :attr:`records`.
+            diff: differences from the baseline, in units and in percent.
+            pareto: mark rows that none beats in both this measure and step time.
+
+        Raises:
+            ResultsError: there is no such role, measure or baseline; the message names the nearest one.
+        """
+        import pandas as pd
+
+        from ganbench.rawdata import flat
+
+        made = self.tables(by=by, measures=measures, baseline=baseline, columns=columns, diff=diff, pareto=pareto)
+        head, rows = flat(made)
+        return pd.DataFrame(rows, columns=head)
+
     def compare(
         self,
         other: Results | None = None,
@@ -213,8 +255,18 @@ class Results:
     ) -> pd.DataFrame:
         """What a factor does within this run, or what ``other`` changes: one row for each comparison.
 
-        See :func:`ganbench.compare.comparisons` and :func:`ganbench.versus.versus`; columns end in ``_low`` and
-        ``_high`` for intervals. ``by`` and ``baseline`` are of no use with ``other``.
+        Differences are paired by seed and block; an estimate NAME is followed by ``NAME_low`` and ``NAME_high``, its
+        95 % interval; ``p`` is corrected for the tests of its family. See :func:`ganbench.compare.comparisons` and
+        :func:`ganbench.versus.versus`.
+
+        Args:
+            other: another run, matched cell by cell; ``by`` and ``baseline`` are of no use with it.
+            by: the factor, a role; further roles split it.
+            measures: only these; by default all.
+            baseline: the level to compare with.
+
+        Raises:
+            ResultsError: there is no such role, measure or level; the message names the nearest one.
         """
         if other is not None:
             from ganbench import versus
@@ -225,7 +277,18 @@ class Results:
         return compare.frame(compare.comparisons(self.records, self.measures, by=by, show=measures, baseline=baseline))
 
     def plot(self, measure: str, *, dataset: str | None = None, by: Sequence[str] = (), ax: Axes | None = None) -> Axes:
-        """A measure during training, with its mean over seeds and their range; see :func:`ganbench.plot.curves`."""
+        """A measure during training against the step: the mean over seeds as a line, their range as a band.
+
+        Args:
+            measure: a column of :attr:`curves`, such as a loss, a measure or ``NAME_ema``.
+            dataset: its label; the first of the run by default.
+            by: roles that tell lines apart; by default those in which the cells of the data set differ.
+            ax: axes to draw into; new ones by default.
+
+        Raises:
+            ConfigError: matplotlib is not installed.
+            ResultsError: there is no such measure, role or data set.
+        """
         from ganbench.plot import curves
 
         return curves(self, measure, dataset=dataset, by=by, ax=ax)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ganbench import stats
 from ganbench.records import FAILED
+from ganbench.table import STEP
 
 if TYPE_CHECKING:
     from ganbench.records import Record
@@ -18,7 +20,8 @@ class CellSoFar:
     """A cell with finished trials: how many of the planned ones, and the means of their measures.
 
     Args:
-        measures: of those that were done: the running average's value where there is one.
+        measures: of those that were done, the running average's value where there is one; means are geometric where
+            the tables' are: of step times, and of measures that are better when lower and always positive.
         failures: how many trials ended with each status that is a failure.
     """
 
@@ -41,21 +44,30 @@ def so_far(records: Iterable[Record], planned: Mapping[str, int]) -> list[CellSo
     for record in sorted(records, key=lambda record: record.finished):
         mine = cells.pop(record.cell, [])
         cells[record.cell] = [*mine, record]
+    values = {cell: _values(mine) for cell, mine in cells.items()}
+    ratios = {STEP} | {name for mine in cells.values() for record in mine for name in _lower(record)}
+    ratios -= {name for found in values.values() for name, numbers in found.items() if min(numbers) <= 0}
     rows = []
     for cell, mine in cells.items():
-        done = [record for record in mine if record.status == "done"]
-        values: dict[str, list[float]] = {}
-        for record in done:
-            for name, value in record.measures.items():
-                shown = value.last if value.ema is None else value.ema
-                if shown is not None:
-                    values.setdefault(name, []).append(shown)
-            if "step_ms" in record.timing:
-                values.setdefault("step_ms", []).append(record.timing["step_ms"])
-        failures: dict[str, int] = {}
-        for record in mine:
-            if record.status in FAILED:
-                failures[record.status] = failures.get(record.status, 0) + 1
-        means = {name: statistics.fmean(numbers) for name, numbers in values.items()}
-        rows.append(CellSoFar(cell, mine[0].labels, len(done), planned.get(cell, len(mine)), means, failures))
+        failures = Counter[str](record.status for record in mine if record.status in FAILED)
+        centres = {name: stats.centre(numbers, log=name in ratios) for name, numbers in values[cell].items()}
+        means = {name: centre.mean for name, centre in centres.items() if centre is not None}
+        done = sum(record.status == "done" for record in mine)
+        rows.append(CellSoFar(cell, mine[0].labels, done, planned.get(cell, len(mine)), means, dict(failures)))
     return rows
+
+
+def _values(records: Sequence[Record]) -> dict[str, list[float]]:
+    """The numbers of the trials that were done, by name: of the running average where there is one."""
+    found: dict[str, list[float]] = {}
+    for record in records:
+        if record.status == "done":
+            shown = {name: v.last if v.ema is None else v.ema for name, v in record.measures.items()}
+            for name, value in (shown | {STEP: record.timing.get(STEP)}).items():
+                if value is not None:
+                    found.setdefault(name, []).append(value)
+    return found
+
+
+def _lower(record: Record) -> list[str]:
+    return [name for name, value in record.measures.items() if value.better == "lower"]

@@ -13,14 +13,14 @@ from pathlib import Path
 import making
 import pytest
 
-from ganbench import heartbeat, watch
+from ganbench import heartbeat, standing, watch
 from ganbench import plan as planning
 from ganbench.board import Board
 from ganbench.cli import main
 from ganbench.facts import status_facts
 from ganbench.grid import Grid
 from ganbench.heartbeat import Beacon
-from ganbench.records import Record
+from ganbench.records import Record, Value
 from ganbench.registry import Registry
 from ganbench.results import Results
 from ganbench.runner import Options, Run, execute, make_folder
@@ -178,6 +178,18 @@ def test_status_shows_finished_cells_with_their_measures_so_far(tmp_path, capsys
     making.add_trial(run, "minimax", 0)
     making.add_trial(run, "minimax", 1)
     assert "so far" not in status(run, capsys), "the table has them all"
+
+
+def test_means_so_far_are_those_of_the_tables(tmp_path):
+    run = making.make_run(tmp_path / "run", {"hinge": None})
+    for seed, values in enumerate([(1.0, 1.0), (4.0, 2.0)]):
+        distance, share = (Value(last=9.0, ema=v, better=b) for v, b in zip(values, ("lower", "higher"), strict=True))
+        making.add_trial(run, "hinge", seed, measures={"fd": distance, "share": share}, timing={"step_ms": 2.0**seed})
+    results = Results(run)
+    (row,) = standing.so_far(results.trials, {})
+    assert row.measures == pytest.approx({"fd": 2.0, "share": 1.5, "step_ms": 2**0.5})
+    table = results.table().iloc[0]
+    assert [table[name] for name in ("fd_ema", "share_ema", "step_ms")] == pytest.approx(list(row.measures.values()))
 
 
 def test_status_as_json_has_the_drivers(run, beacon, capsys):

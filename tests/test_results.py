@@ -93,8 +93,9 @@ def test_a_run_without_results_has_an_empty_frame_with_the_columns_of_one(tmp_pa
     assert {"cell", "seed", "status", *ROLES} <= set(results.records.columns)
     assert len(results.all_records) == 0
     assert results.missing == 6
-    assert list(results.curves.columns) == ["cell", "seed"]
-    (table,) = results.table()
+    assert list(results.curves.columns) == ["cell", "seed", *ROLES, "step"]
+    assert results.table().empty
+    (table,) = results.tables()
     assert table.rows == ()
     assert table.footers == ("Not run yet: 6 of 6 trials.",)
 
@@ -124,6 +125,23 @@ def test_curves_are_tidy_and_a_torn_line_is_left_out(tmp_path):
     assert curves["step"].tolist() == [5, 10]
     assert curves["seed"].tolist() == [1, 1]
     assert curves["cell"].unique().tolist() == [HINGE]
+
+
+def test_a_table_is_a_frame_with_intervals_and_counts_and_names_what_it_does_not_know(tmp_path):
+    root = make(tmp_path / "run")
+    for seed, fd in ((0, 1.0), (1, 2.0)):
+        commit(root, HINGE, seed, measures={"fd": Value(last=fd, better="lower", unit="px")})
+    results = Results(root)
+    table = results.table(measures=["fd"])
+    assert isinstance(table, pd.DataFrame)
+    hinge = table.set_index("loss").loc["hinge"]
+    assert (hinge["fd"], hinge["fd_n"], hinge["ok"], hinge["total"]) == (pytest.approx(2**0.5), 2, 2, 2)
+    assert hinge["fd_low"] < 2**0.5 < hinge["fd_high"]
+    skipped = table[table["failures"] == "skipped"]
+    assert skipped["note"].tolist() == ["no bound on the critic"]
+    for wrong in ({"by": ["los"]}, {"measures": ["df"]}, {"baseline": "loss=hing"}, {"pareto": "df"}):
+        with pytest.raises(ResultsError, match=r"did you mean|known"):
+            results.table(**wrong)
 
 
 def test_load_takes_a_name_or_a_path(tmp_path, monkeypatch):
@@ -160,7 +178,7 @@ def test_reading_and_tabulating_never_import_torch_or_scipy_stats(tmp_path):
 import json, sys
 from ganbench.results import load
 from ganbench.render import render
-print(render(load({str(root)!r}).table(), "rich", width=80, color=False), file=sys.stderr)
+print(render(load({str(root)!r}).tables(), "rich", width=80, color=False), file=sys.stderr)
 print(json.dumps([m for m in ("torch", "scipy.stats") if m in sys.modules]))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

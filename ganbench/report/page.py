@@ -59,7 +59,7 @@ def page(results: Results, *, baseline: str = "none") -> str:
             "form-action 'none'",
         ]
     )
-    tables = results.table(baseline=baseline)
+    tables = results.tables(baseline=baseline)
     bodies = {
         "verdict": effects(results, baseline),
         "tables": tables_and_trials(results, tables),
