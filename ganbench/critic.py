@@ -82,8 +82,9 @@ class Critic:
             _, scores, _, gradient = self.derivatives.scored(lambda seen: (self.score(seen, labels), {}), x)
             return scores, gradient(create_graph)
 
-    def part(self, name: str, x: Tensor) -> Tensor:
-        return self.discriminator(self.params, self.frozen | self.noise, x, self.labels, name)[0]
+    def part(self, name: str, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        labels = self.labels if labels is None else labels
+        return self.discriminator(self.params, self.frozen | self.noise, x, labels, name)[0]
 
     def _call(self, x: Tensor, buffers: Params, labels: Tensor | None) -> tuple[Tensor, Params]:
         def call(seen: Tensor) -> tuple[Tensor, Params]:

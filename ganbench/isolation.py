@@ -49,7 +49,7 @@ def d_penalty(
         state: entries that replace those of ``init`` and ``prepare``.
         latents: [B, latent] that made ``fake``, for regularizers that ask.
         generate: the generator, for regularizers that ask.
-        part: other outputs ``(player, name, x) -> Tensor`` of the networks, for regularizers that ask.
+        part: other outputs ``(player, name, x, labels) -> Tensor`` of the networks, for regularizers that ask.
 
     Raises:
         ContractError: ``score`` or the penalty has the wrong shape, or a generator is asked for and not given.
@@ -115,7 +115,7 @@ def g_penalty(
         noise: entries that replace those drawn.
         state: entries that replace those of ``init`` and ``prepare``.
         code: the discriminator's code ``x [B, *shape] -> [B, d]``, for regularizers that ask.
-        part: other outputs ``(player, name, x) -> Tensor`` of the networks, for regularizers that ask.
+        part: other outputs ``(player, name, x, labels) -> Tensor`` of the networks, for regularizers that ask.
 
     Raises:
         ContractError: ``score`` or the penalty has the wrong shape, or a code is asked for and not given.
@@ -209,9 +209,9 @@ def _code(function: Function | None) -> Function:
 
 
 def _part(function: Part | None) -> Part:
-    def part(player: Side, name: str, x: Tensor) -> Tensor:
+    def part(player: Side, name: str, x: Tensor, labels: Tensor | None = None) -> Tensor:
         if function is None:
             raise ContractError(f"this regularizer asks a network for its part {name!r}", hint="pass part=")
-        return function(player, name, x)
+        return function(player, name, x, labels)
 
     return part

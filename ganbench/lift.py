@@ -86,8 +86,8 @@ class Stacked:
         )
 
     def _moved(self, player: Side, net: Player, grads: Params, state: State) -> Player:
-        optimizer = self.game.optimizer
-        params, slots = optimizer.update(net.params, grads, net.optimizer, optimizer.rate(player))
+        mover = self.game.movers[player]
+        params, slots = mover.update(net.params, grads, net.optimizer, mover.rate(player))
         if self.game.projects(player):
             params = vmap(lambda one, own: self.game.project(player, one, own))(params, state.regularizers)
         return net._replace(params=params, optimizer=slots)

@@ -20,6 +20,15 @@ class Optimizer(Component, role="optimizer"):
         """The learning rate of ``player``."""
         return self.lr_g if player == "g" else self.lr_d
 
+    def slowed(self, share: float) -> Optimizer:
+        """This optimizer for a player of whose moves others' code would spend but ``share`` on the loss.
+
+        There, lazy penalties are moves of their own. Here they are parts of a step, so that nothing needs to change;
+        some optimizers offer the correction that such code makes.
+        """
+        del share
+        return self
+
     def init(self, params: Params) -> dict[str, Params]:
         """The first slots: dictionaries shaped like ``params``, or single tensors in a dictionary."""
         del params

@@ -52,8 +52,8 @@ class ScoreAndGrad(Protocol):
 class Part(Protocol):
     """``part(player, name, x)``: another output of a player's network, if its component has a part of that name."""
 
-    def __call__(self, player: Side, name: str, x: Tensor) -> Tensor:
-        """``forward(x, labels, name)`` of the generator or the discriminator, differentiable as its usual output is."""
+    def __call__(self, player: Side, name: str, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """``forward(x, labels, name)`` of generator or discriminator, differentiable as its usual output is."""
         ...
 
 

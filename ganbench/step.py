@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -42,6 +42,12 @@ class Game:
     ema_decay: float
     derivatives: Derivatives
     ema_warmup: float = 10.0
+    movers: dict[Side, Optimizer] = field(init=False)
+    """``optimizer`` as each player has it."""
+
+    def __post_init__(self) -> None:
+        movers = {player: self.optimizer.slowed(lazy_share(player, self.regularizers)) for player in SIDES}
+        object.__setattr__(self, "movers", movers)  # the only write to a frozen value
 
     def d_grads(self, state: State, turn: Turn) -> tuple[Params, State]:
         """Gradients of :meth:`d_objective`, and the state after the turn."""
@@ -109,10 +115,11 @@ class Game:
         }
         logs |= {f"loss-{name}": value for name, value in own.items() if value.dim() == 0}
 
-        def part(player: Side, name: str, x: Tensor) -> Tensor:
+        def part(player: Side, name: str, x: Tensor, labels: Tensor | None = None) -> Tensor:
             if player == "d":
-                return critic.part(name, x)
-            return self.generator(g_params, state.g.buffers, x, turn.labels, name)[0]
+                return critic.part(name, x, labels)
+            labels = turn.labels if labels is None else labels
+            return self.generator(g_params, state.g.buffers, x, labels, name)[0]
 
         kept: list[Slots] = [{} for _ in self.regularizers]
 
@@ -179,10 +186,11 @@ class Game:
         def generate(z: Tensor, labels: Tensor | None = None) -> Tensor:
             return self.generator(g_params, state.g.buffers, z, turn.labels if labels is None else labels)[0]
 
-        def part(player: Side, name: str, x: Tensor) -> Tensor:
+        def part(player: Side, name: str, x: Tensor, labels: Tensor | None = None) -> Tensor:
             if player == "d":
-                return critic.part(name, x)
-            return self.generator(g_params, state.g.buffers, x, turn.labels, name)[0]
+                return critic.part(name, x, labels)
+            labels = turn.labels if labels is None else labels
+            return self.generator(g_params, state.g.buffers, x, labels, name)[0]
 
         kept: list[Slots] = [{} for _ in self.regularizers]
 
@@ -322,8 +330,9 @@ class Game:
         return grads, state
 
     def _move(self, player: Side, net: Player, grads: Params, state: State) -> Player:
-        params, optimizer = self.optimizer.update(net.params, grads, net.optimizer, self.optimizer.rate(player))
-        return net._replace(params=self.project(player, params, state.regularizers), optimizer=optimizer)
+        mover = self.movers[player]
+        params, slots = mover.update(net.params, grads, net.optimizer, mover.rate(player))
+        return net._replace(params=self.project(player, params, state.regularizers), optimizer=slots)
 
     def projects(self, player: Side) -> bool:
         """Whether an active regularizer projects the parameters of ``player``."""
@@ -383,6 +392,17 @@ def _diagnostics(regularizers: Sequence[Regularizer], loss: Loss | None) -> Iter
         for player in SIDES:
             if r.acts_on(player):
                 yield from (f"{player}_{name}-{i}" for name in r.diagnostics)
+
+
+def lazy_share(player: Side, regularizers: Sequence[Regularizer]) -> float:
+    """1 / (1 + sum of 1 / every), over the penalties of ``player`` that are not in every step; k / (k + 1) for one."""
+    own = [r for r in regularizers if r.every > 1 and _penalizes(r, player)]
+    return 1 / (1 + sum(1 / r.every for r in own))
+
+
+def _penalizes(regularizer: Regularizer, player: Side) -> bool:
+    on_weights = regularizer.uses("weight_penalty") and regularizer.acts_on(player)
+    return on_weights or regularizer.uses(f"{player}_penalty")
 
 
 def effective_generator(params: Params, regularizers: Sequence[Regularizer], slots: AllSlots) -> Params:

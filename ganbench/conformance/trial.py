@@ -65,7 +65,7 @@ class _Plain(nn.Module):
         super().__init__()
         self.layers, self.shape = layers, shape
 
-    def forward(self, x: Tensor, y: Tensor | None = None, code: bool = False) -> Tensor:  # noqa: FBT001, FBT002 # the contract of discriminators with a code
+    def forward(self, x: Tensor, y: Tensor | None = None, code: bool | str = False) -> Tensor:  # noqa: FBT001, FBT002 # the contract of codes and parts
         del y
         if code:
             return cast("Tensor", self.layers[:-1](x))

@@ -22,6 +22,7 @@ from ganbench_zoo.images import (
     saturated,
     shifted,
     turned,
+    warped,
 )
 from ganbench_zoo.losses import CRITICS
 from ganbench_zoo.penalties_score import discriminators_turn
@@ -122,21 +123,24 @@ class ADA(Adaptive, name="ada", source="https://arxiv.org/abs/2006.06676"):
     """D sees T(x) for real and fake x in both turns; every part of T is applied to a sample with probability p.
 
     p <- p + sign(r - target) B interval / (1000 kimg) every ``interval`` turns, within [0, 1]; r is the mean sign of
-    the real scores in between, after augmentation. T is the paper's pixel blitting and colour, without its geometric
-    resampling and filtering, as far as the policy goes. Blit: a flip of left and right with probability 1/2; a turn
-    by a multiple of 90 degrees (square images); a shift by up to 1/8 of each side in whole pixels, mirrored at the
-    edge. Color: brightness + N(0, 0.2^2); contrast times 2^N(0, 0.5^2); luma flipped with probability 1/2; hue
-    turned by U(-180, 180) degrees (three channels); saturation times 2^N(0, 1). Each is gated by p apart.
+    the real scores in between, after augmentation. T is the paper's pixel blitting, geometry and colour, as far as
+    the policy goes. Blit: a flip of left and right with probability 1/2; a turn by a multiple of 90 degrees (square
+    images); a shift by up to 1/8 of each side in whole pixels, mirrored at the edge. Geometry, one bilinear resampling
+    mirrored at the edge, where the paper has a wavelet's filters: scaling by 2^N(0, 0.2^2); a rotation by U(-180, 180)
+    degrees; scaling by s = 2^N(0, 0.2^2) to the right and 1 / s down; a second such rotation; a shift by N(0, 0.125^2)
+    of each side. Each of the rotations has probability 1 - sqrt(1 - p), so that one of them has p. Color: brightness
+    + N(0, 0.2^2); contrast times 2^N(0, 0.5^2); luma flipped with probability 1/2; hue turned by U(-180, 180) degrees
+    (three channels); saturation times 2^N(0, 1). Each is gated by p apart.
     """
 
-    policy: tuple[Literal["blit", "color"], ...] = ("blit", "color")
+    policy: tuple[Literal["blit", "geometry", "color"], ...] = ("blit", "geometry", "color")
 
     def noise(self, batch: Batch, rng: Generator) -> Slots:
         drawn: Slots = {}
         for side in ("real", "fake"):
-            drawn[f"gate-{side}"] = batch.uniform(rng, batch.size, 8)
-            drawn[f"uniform-{side}"] = batch.uniform(rng, batch.size, 6)
-            drawn[f"normal-{side}"] = batch.normal(rng, batch.size, 3)
+            drawn[f"gate-{side}"] = batch.uniform(rng, batch.size, 13)
+            drawn[f"uniform-{side}"] = batch.uniform(rng, batch.size, 8)
+            drawn[f"normal-{side}"] = batch.normal(rng, batch.size, 7)
         return drawn
 
     def augment(self, x: Tensor, side: Literal["real", "fake"], noise: Slots, state: Slots) -> Tensor:
@@ -150,6 +154,14 @@ class ADA(Adaptive, name="ada", source="https://arxiv.org/abs/2006.06676"):
                 x = turned(x, torch.where(gate[1], (4 * u[1]).floor(), 0.0))
             down, right = (((2 * v - 1) * m / 8).round() for v, m in zip(u[2:4], (height, width), strict=True))
             x = shifted(x, torch.where(gate[2], down, 0.0), torch.where(gate[2], right, 0.0), "reflect")
+        if "geometry" in self.policy:
+            p = state["p"]
+            turn = (noise[f"gate-{side}"][:, 9:12:2] < 1 - (1 - p).sqrt()).unbind(1)
+            grow = torch.where(gate[8], 2 ** (0.2 * n[3]), 1.0)
+            stretch = torch.where(gate[10], 2 ** (0.2 * n[4]), 1.0)
+            first, second = (torch.where(on, (2 * v - 1) * math.pi, 0.0) for on, v in zip(turn, u[6:8], strict=True))
+            right, down = (torch.where(gate[12], 0.125 * v * m, 0.0) for v, m in ((n[5], width), (n[6], height)))
+            x = warped(x, inverse(grow, first, stretch, second, right, down))
         if "color" in self.policy:
             x = brightened(x, torch.where(gate[3], 0.2 * n[0], 0.0))
             x = contrasted(x, torch.where(gate[4], 2 ** (0.5 * n[1]) - 1, 0.0))
@@ -161,6 +173,19 @@ class ADA(Adaptive, name="ada", source="https://arxiv.org/abs/2006.06676"):
 
     def mismatch(self, cell: Cell) -> str | None:
         return image_refusal(self.name, cell) or super().mismatch(cell)
+
+
+def inverse(grow: Tensor, first: Tensor, stretch: Tensor, second: Tensor, right: Tensor, down: Tensor) -> Tensor:
+    """[A^-1, -A^-1 t] [B, 2, 3] of x -> A x + t, A = R(second) diag(stretch, 1 / stretch) R(first) grow; all [B]."""
+
+    def rotated(angle: Tensor) -> Tensor:
+        c, s = angle.cos(), angle.sin()
+        return torch.stack([c, -s, s, c], 1).reshape(-1, 2, 2)
+
+    squeezed = torch.diag_embed(torch.stack([1 / stretch, stretch], 1))
+    back = rotated(-first) @ squeezed @ rotated(-second) / grow[:, None, None]
+    shift = torch.stack([right, down], 1)[:, :, None]
+    return torch.cat([back, -(back @ shift)], 2)
 
 
 class APA(Adaptive, name="apa", source="https://arxiv.org/abs/2111.06849"):

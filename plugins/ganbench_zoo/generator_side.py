@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
 import torch
+from torch.nn import functional as F  # noqa: N812 # torch's own name for it
 
 from ganbench import Batch, Component, ConfigError, GStep, InnerScore, Regularizer, field, hookimpl
 from ganbench_zoo.regularizers import norms
@@ -40,11 +41,12 @@ class ModeSeeking(Regularizer, name="mode-seeking", source="https://arxiv.org/ab
 
 
 class PathLength(Regularizer, name="path-length", source="https://arxiv.org/abs/1912.04958"):
-    """weight E (||J'y|| - a)^2, J = dG/dz, y ~ N(0, I) / sqrt(height width); a <- a + decay (E ||J'y|| - a).
+    """weight E (||J'y|| - a)^2, J = dG/dz or dG/dw, y ~ N(0, I) / sqrt(height width); a <- a + decay (E ||J'y|| - a).
 
-    J'y is the gradient of G(z) . y in z, for the first B / shrink latents. As in StyleGAN2's code, a includes the
-    present batch, its share of it with gradient, and starts at 0. Vectors have no height and width: y ~ N(0, I).
-    The latents are z; a generator's own w would need a generator that takes one.
+    J'y is the gradient of G . y in ``latents``, for the first B / shrink of them. As in StyleGAN2's code, a includes
+    the present batch, its share of it with gradient, and starts at 0. Vectors have no height and width: y ~ N(0, I).
+    ``latents = "w"`` is StyleGAN2's: w is what a mapping network makes of z (``mapping`` of the generators), and the
+    penalty reaches that network too.
     """
 
     every: int = field(
@@ -54,6 +56,7 @@ class PathLength(Regularizer, name="path-length", source="https://arxiv.org/abs/
     weight: float = field(default=2.0, ge=0.0, doc="coefficient")
     decay: float = field(default=0.01, ge=0.0, le=1.0, doc="weight of the present in the running mean a")
     shrink: int = field(default=2, ge=1, doc="the share of the batch that is looked at is 1 / shrink")
+    latents: Literal["z", "w"] = "z"
 
     def validate(self) -> None:
         generators_turn(self)
@@ -80,6 +83,8 @@ class PathLength(Regularizer, name="path-length", source="https://arxiv.org/abs/
     def mismatch(self, cell: Cell) -> str | None:
         if getattr(cell.generator, "norm", None) == "batch":
             return f"{self.name} needs per-sample gradients, and batch normalisation in the generator mixes the samples"
+        if self.latents == "w" and "map" not in cell.generator.parts:
+            return f"{self.name} is asked for w, and generator {cell.generator.name} has none: give it a `mapping`"
         return None
 
     def _share(self, size: int) -> int:
@@ -90,8 +95,11 @@ class PathLength(Regularizer, name="path-length", source="https://arxiv.org/abs/
         share = self._share(len(at.latents))
         labels = None if at.labels is None else at.labels[:share]
         # a transform, not autograd: it serves every engine
-        along = torch.func.grad(lambda z: (at.generate(z, labels) * at.noise["y"]).sum())
-        return norms(along(at.latents[:share]))
+        start = at.latents[:share]
+        if self.latents == "z":
+            return norms(torch.func.grad(lambda z: (at.generate(z, labels) * at.noise["y"]).sum())(start))
+        along = torch.func.grad(lambda w: (at.part("g", "synthesize", w, labels) * at.noise["y"]).sum())
+        return norms(along(at.part("g", "map", start, labels)))
 
 
 class FeatureMatching(Regularizer, name="feature-matching", source="https://arxiv.org/abs/1606.03498"):
@@ -112,6 +120,36 @@ class FeatureMatching(Regularizer, name="feature-matching", source="https://arxi
         packing = [r.name for r in cell.regularizers if r.uses("packed")]
         if packing:
             return f"{self.name} compares codes of single samples, and {packing[0]} has those of packs"
+        return None
+
+
+class GeneratorGuided(Regularizer, name="generator-guided", source="https://arxiv.org/abs/2209.09204"):
+    """weight E (1 - cos(F_D(G(z)), F_G(z))) in D's loss: D's decoder tells G's feature map from the image (GGDR).
+
+    cos is over the channels of a pixel, E over pixels and fakes; F_G is constant. F_G is what G's last layer sees,
+    F_D the decoder of a discriminator that has one (``decoder`` of dcgan, with as many channels). The paper has
+    feature maps of several sizes in StyleGAN2's networks.
+    """
+
+    weight: float = field(default=10.0, ge=0.0, doc="coefficient")
+
+    def d_penalty(self, at: DStep) -> Tensor:
+        told = at.part("d", "decode", at.fake)
+        wanted = at.part("g", "features", at.latents).detach()
+        return self.weight * (1 - F.cosine_similarity(told, wanted, dim=1)).mean()
+
+    def mismatch(self, cell: Cell) -> str | None:
+        g, d = cell.generator, cell.discriminator
+        if "features" not in g.parts:
+            return f"{self.name} compares feature maps, and {g.title()} shows none"
+        if "decode" not in d.parts:
+            return f"{self.name} compares feature maps, and discriminator {d.label} has no `decoder`"
+        maps = [(getattr(g, "width", 0), getattr(g, "base", 0)), (getattr(d, "decoder", 0), getattr(d, "base", 0))]
+        if maps[0] != maps[1]:
+            return f"{self.name} compares feature maps of (width, base) {maps[0]} with decoded ones of {maps[1]}"
+        changed = [r.name for r in cell.regularizers if r.uses("augment")]
+        if changed:
+            return f"{self.name} compares feature maps of fakes as they are, and {changed[0]} changes what D sees"
         return None
 
 
@@ -164,4 +202,4 @@ def generators_turn(regularizer: Regularizer) -> None:
 @hookimpl
 def ganbench_components() -> Iterable[type[Component]]:
     """Every regularizer of this module."""
-    return [ModeSeeking, PathLength, FeatureMatching, TopK]
+    return [ModeSeeking, PathLength, FeatureMatching, GeneratorGuided, TopK]

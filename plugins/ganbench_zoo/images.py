@@ -49,6 +49,38 @@ def shifted(x: Tensor, down: Tensor, right: Tensor, fill: Fill) -> Tensor:
     return x
 
 
+def warped(x: Tensor, source: Tensor) -> Tensor:
+    """``x`` resampled: pixel p from the centre shows what was at A p + b, with [A b] = ``source [B, 2, 3]``.
+
+    p is (right, down) in pixels. Values between pixels are bilinear, beyond the edge a mirror image. It is linear in
+    ``x``, by gathers, so that any derivative exists.
+    """
+    height, width = x.shape[2:]
+    down = torch.arange(height, device=x.device, dtype=source.dtype) - (height - 1) / 2
+    right = torch.arange(width, device=x.device, dtype=source.dtype) - (width - 1) / 2
+    at = [
+        row[:, 0, None, None] * right + row[:, 1, None, None] * down[:, None] + row[:, 2, None, None]
+        for row in source.unbind(1)
+    ]
+    columns, rows = (mirrored(at[i] + (n - 1) / 2, n) for i, n in ((0, width), (1, height)))
+    left, top = columns.floor().clamp(max=max(width - 2, 0)), rows.floor().clamp(max=max(height - 2, 0))
+    flat, total = x.flatten(2), torch.zeros_like(x)
+    for across in (0, 1):
+        for along in (0, 1):
+            c, r = (left + across).clamp(max=width - 1), (top + along).clamp(max=height - 1)
+            share = (1 - (columns - left - across).abs()) * (1 - (rows - top - along).abs())
+            index = (r * width + c).long().flatten(1)[:, None].expand(-1, x.shape[1], -1)
+            total = total + flat.gather(2, index).reshape_as(x) * share[:, None]
+    return total
+
+
+def mirrored(position: Tensor, n: int) -> Tensor:
+    """Positions on a line of ``n`` pixels, folded back into [0, n - 1]."""
+    period = max(2 * (n - 1), 1)
+    folded = position % period
+    return torch.where(folded <= n - 1, folded, period - folded)
+
+
 def cut(x: Tensor, top: Tensor, left: Tensor, size: tuple[int, int]) -> Tensor:
     """``x`` with zeros in a window of ``size`` whose first row and column are ``top [B]`` and ``left [B]``."""
     rows = torch.arange(x.shape[2], device=x.device)[None] - top[:, None]

@@ -201,6 +201,37 @@ def undivided(name: str, cell: Cell, group: int) -> str | None:
     return None
 
 
+class Mapped(nn.Module):
+    """A generator fed with w [B, latent], which a mapping network makes of z; ``part`` "map" and "synthesize" cut it.
+
+    w is z / sqrt(mean z^2) after ``depth`` layers with leaky ReLU 0.2 each (https://arxiv.org/abs/1812.04948).
+    """
+
+    parts: ClassVar[frozenset[str]] = frozenset({"map", "synthesize"})
+
+    def __init__(self, body: nn.Module, latent: int, depth: int) -> None:
+        super().__init__()
+        self.body = body
+        self.mapping = perceptron([latent] * (depth + 1), Leaky, nn.init.calculate_gain("leaky_relu", 0.2))
+        self.mapping.append(Leaky())
+
+    def forward(self, z: Tensor, y: Tensor | None = None, part: str = "") -> Tensor:
+        if part != "synthesize":
+            z = self.mapping(z * torch.rsqrt(z.square().mean(1, keepdim=True) + 1e-8))
+        if part == "map":
+            return z
+        x: Tensor = self.body(z, y, part) if part and part not in self.parts else self.body(z, y)
+        return x
+
+
+def mapped(body: nn.Module, latent: int, depth: int) -> nn.Module:
+    """``body``, behind a mapping network where there is a depth of one."""
+    return Mapped(body, latent, depth) if depth else body
+
+
+MAPPING = "layers from z to the w that the network is fed with, as in StyleGAN; 0 for none"
+
+
 class PerceptronG(nn.Module):
     """[B, latent] -> [B, *shape]; a label enters as a one-hot row beside z."""
 
@@ -269,6 +300,12 @@ class MLPGenerator(Generator, name="mlp", source=MLP_SOURCE):
     depth: int = field(default=2, ge=1, doc="hidden layers")
     gain: float = field(default=0.8, gt=0.0, doc="factor of the orthogonal initial weights")
     conditional: bool = field(default=False, doc="whether the label, one-hot, enters beside z")
+    mapping: int = field(default=0, ge=0, doc=MAPPING)
+
+    @property
+    def parts(self) -> frozenset[str]:
+        """Those of a mapping network, if there is one."""
+        return Mapped.parts if self.mapping else frozenset()
 
     def mismatch(self, cell: Cell) -> str | None:
         return unlabelled("generator mlp", cell.dataset.spec(), self.conditional)
@@ -277,7 +314,7 @@ class MLPGenerator(Generator, name="mlp", source=MLP_SOURCE):
         check(unlabelled("generator mlp", spec, self.conditional))
         classes = spec.classes if self.conditional else 0
         sizes = [self.latent + classes, *[self.width] * self.depth, spec.size]
-        return PerceptronG(sizes, spec, classes, self.gain)
+        return mapped(PerceptronG(sizes, spec, classes, self.gain), self.latent, self.mapping)
 
 
 class MLPDiscriminator(Discriminator, name="mlp", source=MLP_SOURCE):

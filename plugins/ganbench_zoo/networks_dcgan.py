@@ -11,7 +11,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 # torch's own name for it
 
 from ganbench import Component, Discriminator, Generator, SampleSpec, field, hookimpl
-from ganbench_zoo.networks import Dropout, ToRange, check, one_hot, undivided, unlabelled, with_spread
+from ganbench_zoo.networks import (
+    MAPPING,
+    Dropout,
+    Mapped,
+    ToRange,
+    check,
+    mapped,
+    one_hot,
+    undivided,
+    unlabelled,
+    with_spread,
+)
 
 if TYPE_CHECKING:
     from ganbench import Cell
@@ -80,12 +91,16 @@ class Decoder(nn.Module):
         self.to_range = ToRange(spec)
         initialise(self)
 
-    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+    def forward(self, z: Tensor, y: Tensor | None = None, part: str = "") -> Tensor:
+        """Images, or for part "features" what the last convolution sees, [B, width, height / 2, width / 2]."""
         if self.classes:
             z = torch.cat([z, one_hot(y, self.classes, z)], dim=1)
         x = self.project(z).reshape(z.shape[0], *self.start)
-        for norm, convolution in zip(self.norms, self.convolutions, strict=True):
-            x = convolution(F.relu(norm(x)))
+        for i, (norm, convolution) in enumerate(zip(self.norms, self.convolutions, strict=True)):
+            seen = F.relu(norm(x))
+            if part == "features" and i == len(self.convolutions) - 1:
+                return seen
+            x = convolution(seen)
         in_range: Tensor = self.to_range(x)
         return in_range
 
@@ -103,6 +118,7 @@ class Encoder(nn.Module):
         outputs: int = 1,
         group: int = 0,
         dropout: float = 0.0,
+        decoded: int = 0,
     ) -> None:
         super().__init__()
         channels, height, length = spec.shape
@@ -118,16 +134,33 @@ class Encoder(nn.Module):
         self.dropouts = nn.ModuleList(Dropout(dropout, w) if dropout else nn.Identity() for w in widths[1:])
         self.head = nn.Linear(widths[-1] * chain[-1][0] * chain[-1][1] + (1 if group else 0), outputs)
         self.embedding = nn.Embedding(classes, widths[-1]) if classes else None
+        self.laterals = nn.ModuleList(nn.Conv2d(w, decoded, 1) for w in widths[1:]) if decoded else None
         self.classes, self.group = classes, group
         initialise(self)
 
-    def features(self, x: Tensor) -> Tensor:
-        """The activations after the last convolution, [B, channels, height, width]."""
+    def stages(self, x: Tensor) -> list[Tensor]:
+        """The activations after each convolution, [B, channels, height, width]."""
+        found = []
         for convolution, norm, dropout in zip(self.convolutions, self.norms, self.dropouts, strict=True):
             x = dropout(F.leaky_relu(norm(convolution(x)), 0.2))
+            found.append(x)
+        return found
+
+    def features(self, x: Tensor) -> Tensor:
+        """The activations after the last convolution, [B, channels, height, width]."""
+        return self.stages(x)[-1]
+
+    def decode(self, x: Tensor) -> Tensor:
+        """[B, decoded, height / 2, width / 2]: 1x1 convolutions of every stage, added from the smallest up."""
+        assert self.laterals is not None  # `parts` says whether there are any
+        *larger, x = [lateral(stage) for lateral, stage in zip(self.laterals, self.stages(x), strict=True)]
+        for skip in reversed(larger):
+            x = skip + F.interpolate(F.leaky_relu(x, 0.2), skip.shape[2:], mode="nearest")
         return x
 
-    def forward(self, x: Tensor, y: Tensor | None = None, code: bool = False) -> Tensor:  # noqa: FBT001, FBT002 # modules are called by position
+    def forward(self, x: Tensor, y: Tensor | None = None, code: bool | str = False) -> Tensor:  # noqa: FBT001, FBT002 # modules are called by position
+        if code == "decode":
+            return self.decode(x)
         x = self.features(x)
         flat = x.flatten(1)
         if code:
@@ -161,13 +194,21 @@ class DCGANGenerator(Generator, name="dcgan", source=SOURCE):
     base: int = field(default=4, ge=1, le=4, doc="least side of the smallest stage; less makes the network deeper")
     norm: Norm = field(default="batch", doc="normalization before each ReLU")
     conditional: bool = field(default=False, doc="whether the label, one-hot, enters beside z")
+    mapping: int = field(default=0, ge=0, doc=MAPPING)
+
+    @property
+    def parts(self) -> frozenset[str]:
+        """The features before the last convolution, and those of a mapping network, if there is one."""
+        return frozenset({"features"}) | (Mapped.parts if self.mapping else frozenset())
 
     def mismatch(self, cell: Cell) -> str | None:
         return image_refusal("generator dcgan", cell.dataset.spec(), self.conditional)
 
     def build(self, spec: SampleSpec) -> nn.Module:
         check(image_refusal("generator dcgan", spec, self.conditional))
-        return Decoder(self.latent, self.width, self.base, self.norm, spec, spec.classes if self.conditional else 0)
+        classes = spec.classes if self.conditional else 0
+        body = Decoder(self.latent, self.width, self.base, self.norm, spec, classes)
+        return mapped(body, self.latent, self.mapping)
 
 
 class DCGANDiscriminator(Discriminator, name="dcgan", source=SOURCE):
@@ -190,6 +231,12 @@ class DCGANDiscriminator(Discriminator, name="dcgan", source=SOURCE):
     dropout: float = field(
         default=0.0, ge=0.0, lt=1.0, doc="probability with which a channel of a sample is 0 in a turn, after each stage"
     )
+    decoder: int = field(default=0, ge=0, doc="channels of a decoder's feature map, for generator-guided; 0 for none")
+
+    @property
+    def parts(self) -> frozenset[str]:
+        """The decoded features, if there is a decoder."""
+        return frozenset({"decode"}) if self.decoder else frozenset()
 
     def mismatch(self, cell: Cell) -> str | None:
         return image_refusal("discriminator dcgan", cell.dataset.spec(), self.conditional) or undivided(
@@ -199,7 +246,16 @@ class DCGANDiscriminator(Discriminator, name="dcgan", source=SOURCE):
     def build(self, spec: SampleSpec) -> nn.Module:
         check(image_refusal("discriminator dcgan", spec, self.conditional))
         classes = spec.classes if self.conditional else 0
-        return Encoder(self.width, self.base, self.norm, spec, classes, group=self.minibatch_std, dropout=self.dropout)
+        return Encoder(
+            self.width,
+            self.base,
+            self.norm,
+            spec,
+            classes,
+            group=self.minibatch_std,
+            dropout=self.dropout,
+            decoded=self.decoder,
+        )
 
 
 @hookimpl

@@ -26,7 +26,7 @@ class PerceptronE(PerceptronD):
 class EncoderE(Encoder):
     """[B, channels, height, width] -> [B, dimension]."""
 
-    def forward(self, x: Tensor, y: Tensor | None = None, code: bool = False) -> Tensor:  # noqa: FBT001, FBT002 # modules are called by position
+    def forward(self, x: Tensor, y: Tensor | None = None, code: bool | str = False) -> Tensor:  # noqa: FBT001, FBT002 # modules are called by position
         del y
         flat = self.features(x).flatten(1)
         embedding: Tensor = flat if code else self.head(flat)

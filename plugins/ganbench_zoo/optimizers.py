@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,21 @@ class Adam(Optimizer, name="adam", source="https://arxiv.org/abs/1412.6980"):
     beta1: float = field(default=0.5, ge=0.0, lt=1.0, doc="weight of the past in the mean of the gradients")
     beta2: float = field(default=0.999, ge=0.0, lt=1.0, doc="weight of the past in the mean of their squares")
     eps: float = field(default=1e-8, ge=0.0, doc="added to the root")
+    lazy_correction: bool = field(
+        default=False, doc="lr c, beta1^c and beta2^c, c = k / (k + 1), for a player with a penalty of `every` = k > 1"
+    )
+
+    def slowed(self, share: float) -> Adam:
+        """With ``lazy_correction``, that of StyleGAN2 (https://arxiv.org/abs/1912.04958, appendix B)."""
+        if not self.lazy_correction or share == 1:
+            return self
+        return dataclasses.replace(
+            self,
+            lr_g=self.lr_g * share,
+            lr_d=self.lr_d * share,
+            beta1=self.beta1**share,
+            beta2=self.beta2**share,
+        )
 
     def init(self, params: Params) -> dict[str, Params]:
         return {"step": count(params), "m": zeros(params), "v": zeros(params)}

@@ -38,13 +38,15 @@ class Net(nn.Module):
 class Training:
     """One seed: the state, the feed, and the game of each step."""
 
-    def __init__(self, regularizers, shape=VECTORS, seed=0, dtype=torch.float64, loss=None, discriminator=None):
+    def __init__(
+        self, regularizers, shape=VECTORS, seed=0, dtype=torch.float64, loss=None, generator=None, discriminator=None
+    ):
         self.regularizers, self.loss = tuple(regularizers), loss or NonSaturating()
         seen = shape
         for r in self.regularizers:
             _, seen = r.packed(BATCH, seen)
         sizes = [torch.Size(s).numel() for s in (shape, seen)]
-        self.g = Network(Net(LATENT, sizes[0], shape, seed, "init-g").to(dtype))
+        self.g = generator(seed) if generator else Network(Net(LATENT, sizes[0], shape, seed, "init-g").to(dtype))
         self.d = discriminator(seed) if discriminator else Network(Net(sizes[1], 1, (), seed, "init-d").to(dtype))
         self.optimizer = Adam(lr_g=2e-3, lr_d=2e-3, beta1=0.5, beta2=0.9)
         data = torch.randn(64, *shape, generator=stream(seed, "data"), dtype=torch.float64)

@@ -3,11 +3,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from stepping import BATCH, VECTORS, Training
 
 from ganbench import Batch, ConfigError, ContractError, stream
 from ganbench_zoo import images
-from ganbench_zoo.augmentation import ADA, APA, DiffAugment, Packing, sees_differences
+from ganbench_zoo.augmentation import ADA, APA, DiffAugment, Packing, inverse, sees_differences
 from ganbench_zoo.datasets import Digits, Ring
 from ganbench_zoo.generator_side import FeatureMatching, PathLength
 from ganbench_zoo.losses import Hinge, NonSaturating, Wasserstein
@@ -120,6 +121,56 @@ def test_augmentations_have_the_gradient_of_finite_differences(regularizer):
     image = x(3).requires_grad_()
     drawn, own = noise(regularizer, 3), state(regularizer)
     assert torch.autograd.gradcheck(lambda x: regularizer.augment(x, "fake", drawn, own), image)
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 5, 9), (2, 1, 4)])
+def test_a_resampling_is_scipys(shape):
+    image, rng = x(6, shape), np.random.default_rng(0)
+    source = np.concatenate([rng.normal(size=(6, 2, 2)), 4 * rng.normal(size=(6, 2, 1))], 2)
+    found = images.warped(image, t(source)).numpy()
+    middle = np.array([(shape[2] - 1) / 2, (shape[1] - 1) / 2])
+    for i in range(6):
+        rows, columns = np.mgrid[: shape[1], : shape[2]]
+        centred = np.stack([columns - middle[0], rows - middle[1]], -1)
+        at = centred @ source[i, :, :2].T + source[i, :, 2] + middle
+        for channel in range(shape[0]):
+            expected = ndimage.map_coordinates(
+                image[i, channel].numpy(), at[..., ::-1].T.swapaxes(1, 2), order=1, mode="mirror"
+            )
+            np.testing.assert_allclose(found[i, channel], expected, rtol=1e-10, atol=1e-10)
+
+
+def test_a_resampling_has_second_derivatives():
+    image = x(2, (1, 4, 4)).requires_grad_()
+    source = t(np.random.default_rng(1).normal(size=(2, 2, 3)))
+    assert torch.autograd.gradgradcheck(lambda x: images.warped(x, source).square(), image)
+
+
+def test_the_inverse_of_ada_is_that_of_its_transforms_one_after_the_other():
+    rng = np.random.default_rng(2)
+    grow, stretch = np.exp(rng.normal(size=(2, 5)))
+    first, second, right, down = rng.normal(size=(4, 5))
+    found = inverse(*(t(v) for v in (grow, first, stretch, second, right, down))).numpy()
+    for i in range(5):
+        p = rng.normal(size=2)
+        q = grow[i] * p
+        q = turn_of(first[i]) @ q
+        q = np.array([stretch[i], 1 / stretch[i]]) * q
+        q = turn_of(second[i]) @ q + [right[i], down[i]]
+        np.testing.assert_allclose(found[i, :, :2] @ q + found[i, :, 2], p, rtol=1e-12, atol=1e-12)
+
+
+def turn_of(angle):
+    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+
+
+def test_one_of_two_rotations_has_the_probability_p():
+    regularizer = ADA(policy=("geometry",))
+    drawn = noise(regularizer, 20_000, (1, 3, 3))
+    drawn["gate-real"][:, [8, 10, 12]] = 2.0  # no scaling and no shift
+    image = torch.randn(20_000, 1, 3, 3, dtype=torch.float64, generator=stream(0, "x"))
+    turned = (regularizer.augment(image, "real", drawn, state(regularizer, p=0.3)) != image).flatten(1).any(1)
+    assert turned.double().mean().item() == pytest.approx(0.3, abs=5 * (0.21 / 20_000) ** 0.5)
 
 
 # -- adaptive augmentation -------------------------------------------------------------------------------------

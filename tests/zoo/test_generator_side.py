@@ -4,12 +4,18 @@ import mpmath
 import numpy as np
 import pytest
 import torch
-from stepping import BATCH, Training, train
+from stepping import BATCH, IMAGES, LATENT, VECTORS, Training, train, train_stacked
 
-from ganbench import ConfigError, stream
-from ganbench.testing import g_penalty
-from ganbench_zoo.generator_side import FeatureMatching, ModeSeeking, PathLength, TopK
+from ganbench import ConfigError, ContractError, SampleSpec, stream
+from ganbench.lift import unstack
+from ganbench.networks import Network
+from ganbench.seeding import global_stream
+from ganbench.testing import d_penalty, g_penalty
+from ganbench_zoo.generator_side import FeatureMatching, GeneratorGuided, ModeSeeking, PathLength, TopK
 from ganbench_zoo.losses import NonSaturating
+from ganbench_zoo.networks import MLPGenerator
+from ganbench_zoo.networks_dcgan import DCGANDiscriminator, DCGANGenerator
+from ganbench_zoo.regularizers import InstanceNoise
 
 M = np.array([[1.0, 2.0, -1.0], [0.5, 0.0, 3.0]])  # G(z) = z M
 Z = np.array([[1.0, -1.0], [0.0, 2.0], [0.5, 0.5], [-2.0, 1.0]])
@@ -99,6 +105,148 @@ def test_the_mean_length_is_that_of_a_loop():
         grads, state = game.g_grads(state, turns.g)
         assert state.regularizers[0]["g"]["a"].item() == pytest.approx(mean, rel=1e-13)
         training.state = game.finish(game.apply_g(state, grads))
+
+
+A = np.array([[0.5, -1.0], [2.0, 0.25]])  # w = tanh(z A)
+
+
+def w_parts(a, m):
+    """A generator x = w M behind a mapping network w = tanh(z A)."""
+    return lambda player, name, x, labels=None: torch.tanh(x @ a) if name == "map" else x @ m
+
+
+def test_the_path_length_in_w_is_that_of_the_synthesis_alone():
+    y = [[0.3, -1.2, 0.5], [1.0, 0.0, -0.7]]
+    lengths = np.linalg.norm(np.array(y) @ M.T, axis=1)
+    expected = 2 * ((lengths - 0.01 * lengths.mean()) ** 2).mean()
+    generate = lambda z: torch.tanh(z @ t(A)) @ t(M)  # noqa: E731 # a generator in a line
+    given = {"noise": {"y": t(y)}, "part": w_parts(t(A), t(M))}
+    of_w = g_penalty(PathLength(latents="w"), score, generate, t(Z), **given).item()
+    assert of_w == pytest.approx(expected, rel=1e-13)
+    assert of_w != pytest.approx(g_penalty(PathLength(), score, generate, t(Z), **given).item(), rel=0.1)
+    with pytest.raises(ContractError, match="part 'map'"):
+        g_penalty(PathLength(latents="w"), score, generate, t(Z))
+
+
+def test_the_path_length_in_w_trains_the_mapping_network_too():
+    def penalty(a, m):
+        bent = lambda player, name, x, labels=None: torch.tanh(x @ a) if name == "map" else torch.sin(x @ m)  # noqa: E731 # a generator in a line
+        return g_penalty(PathLength(latents="w"), score, lambda z: torch.sin(torch.tanh(z @ a) @ m), t(Z), part=bent)
+
+    a, m = t(A).requires_grad_(), t(M).requires_grad_()
+    assert torch.autograd.gradcheck(penalty, (a, m))
+    assert torch.autograd.grad(penalty(a, m), a)[0].abs().min() > 0
+
+
+@pytest.mark.parametrize(
+    ("generator", "shape"),
+    [
+        (MLPGenerator(latent=LATENT, width=5, mapping=2), VECTORS),
+        (DCGANGenerator(latent=LATENT, width=4, norm="none", mapping=1), IMAGES),
+    ],
+    ids=["mlp", "dcgan"],
+)
+def test_a_generator_is_its_mapping_and_its_synthesis(generator, shape):
+    with global_stream(0, "init-g"):
+        module = generator.build(SampleSpec(shape=shape)).double()
+    z = torch.randn(3, LATENT, dtype=torch.float64)
+    w = module(z, None, "map")
+    assert w.shape == z.shape
+    assert torch.equal(module(z), module(w, None, "synthesize"))
+    torch.testing.assert_close(module(5 * z), module(z), rtol=1e-6, atol=1e-6)  # only the direction of z counts
+    layers = [m for m in module.mapping if isinstance(m, torch.nn.Linear)]
+    hidden = z / z.square().mean(1, keepdim=True).add(1e-8).sqrt()
+    for layer in layers:
+        hidden = torch.nn.functional.leaky_relu(layer(hidden), 0.2)
+    torch.testing.assert_close(w, hidden)
+    assert len(layers) == generator.mapping
+    assert generator.parts >= {"map", "synthesize"}
+
+
+def test_stacked_seeds_train_on_w_as_single_ones():
+    def build(seed):
+        with global_stream(seed, "init-g"):
+            return Network(MLPGenerator(latent=LATENT, width=5, mapping=2).build(SampleSpec(shape=VECTORS)).double())
+
+    regularizer = PathLength(latents="w", every=2)
+    stacked = train_stacked([regularizer], 4, 2, generator=build)
+    for seed, state in enumerate(unstack(stacked)):
+        alone = train([regularizer], 4, seed=seed, generator=build)
+        for name, value in alone.g.params.items():
+            torch.testing.assert_close(state.g.params[name], value, rtol=1e-9, atol=1e-11)
+        assert state.regularizers[0]["g"]["a"].item() == pytest.approx(alone.regularizers[0]["g"]["a"].item())
+
+
+def test_w_is_refused_without_a_mapping_network():
+    cell = lambda g: SimpleNamespace(generator=g)  # noqa: E731 # a cell in a line
+    assert "has none" in PathLength(latents="w").mismatch(cell(MLPGenerator()))
+    assert PathLength(latents="w").mismatch(cell(MLPGenerator(mapping=1))) is None
+    assert PathLength().mismatch(cell(MLPGenerator())) is None
+
+
+# -- generator-guided discriminators ---------------------------------------------------------------------------
+
+
+def test_the_decoder_is_compared_with_the_generators_features_by_their_cosine():
+    rng = np.random.default_rng(3)
+    told, wanted = rng.normal(size=(2, 4, 5, 2, 3))
+    cosines = (told * wanted).sum(1) / np.linalg.norm(told, axis=1) / np.linalg.norm(wanted, axis=1)
+    maps = {"decode": t(told).requires_grad_(), "features": t(wanted).requires_grad_()}
+    part = lambda player, name, x, labels=None: maps[name] * (x.sum() * 0 + 1)  # noqa: E731 # networks in a line
+    value = d_penalty(GeneratorGuided(weight=3.0), score, t(REAL), t(Z @ M), latents=t(Z), part=part)
+    assert value.item() == pytest.approx(3 * (1 - cosines).mean(), rel=1e-13)
+    for_decoder, for_generator = torch.autograd.grad(value, list(maps.values()), allow_unused=True)
+    assert for_decoder.abs().min() > 0
+    assert for_generator is None
+
+
+GUIDED = DCGANGenerator(latent=LATENT, width=4, norm="none"), DCGANDiscriminator(width=6, decoder=4)
+
+
+def guided():
+    def build(component, name):
+        def network(seed):
+            with global_stream(seed, name):
+                return Network(component.build(SampleSpec(shape=IMAGES)).double())
+
+        return network
+
+    return {
+        "shape": IMAGES,
+        "generator": build(GUIDED[0], "init-g"),
+        "discriminator": build(GUIDED[1], "init-d"),
+    }
+
+
+def test_the_feature_maps_of_the_networks_fit():
+    one = Training([GeneratorGuided()], **guided())
+    z, x = torch.randn(3, LATENT, dtype=torch.float64), torch.randn(3, *IMAGES, dtype=torch.float64)
+    features = one.g(one.g.params, {}, z, None, "features")[0]
+    assert features.shape == one.d(one.d.params, {}, x, None, "decode")[0].shape == (3, 4, 4, 4)
+    last = one.g.module.convolutions[-1]
+    assert torch.equal(one.g.module.to_range(last(features)), one.g(one.g.params, {}, z)[0])
+
+
+def test_guidance_trains_the_decoder_alone_and_stacks():
+    regularizer = GeneratorGuided()
+    state = train([regularizer], 12, **guided())
+    first = train([regularizer], 1, **guided())
+    assert state.logs["d_penalty-0"] < first.logs["d_penalty-0"]
+    for seed, stacked in enumerate(unstack(train_stacked([regularizer], 2, 2, **guided()))):
+        alone = train([regularizer], 2, seed=seed, **guided())
+        for name, value in alone.d.params.items():
+            torch.testing.assert_close(stacked.d.params[name], value, rtol=1e-9, atol=1e-11)
+
+
+def test_feature_maps_that_do_not_fit_are_refused():
+    def mismatch(g, d, *others):
+        return GeneratorGuided().mismatch(SimpleNamespace(generator=g, discriminator=d, regularizers=others))
+
+    assert mismatch(*GUIDED) is None
+    assert "shows none" in mismatch(MLPGenerator(), GUIDED[1])
+    assert "no `decoder`" in mismatch(GUIDED[0], DCGANDiscriminator())
+    assert "(4, 4) with decoded ones of (8, 4)" in mismatch(GUIDED[0], DCGANDiscriminator(decoder=8))
+    assert "changes what D sees" in mismatch(*GUIDED, InstanceNoise())
 
 
 # -- feature matching ------------------------------------------------------------------------------------------

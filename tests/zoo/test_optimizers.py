@@ -1,9 +1,13 @@
 import pytest
 import torch
+from stepping import Training
 from torch import nn
 
 from ganbench import ConfigError, stream
+from ganbench.step import lazy_share
+from ganbench_zoo.generator_side import PathLength
 from ganbench_zoo.optimizers import SGD, Adam, RMSprop
+from ganbench_zoo.regularizers import R1, R2, GradientClipping
 
 SIZES = {"weight": (4, 3), "bias": (4,), "scale": ()}
 LR = 3e-3
@@ -85,6 +89,37 @@ def test_nothing_is_written_in_place(optimizer):
     assert all(torch.equal(t, draw("params")[n]) for n, t in params.items())
     assert all(torch.equal(t, draw("grads")[n]) for n, t in grads.items())
     assert all(torch.equal(t, before[kind][n]) for kind, values in slots.items() for n, t in values.items())
+
+
+def test_the_lazy_correction_is_stylegan2s():
+    k = 16
+    given = Adam(lr_g=1e-3, lr_d=2e-3, beta1=0.5, beta2=0.99, lazy_correction=True)
+    share = lazy_share("d", [R1(every=k), GradientClipping(every=3)])
+    slow = given.slowed(share)
+    assert (slow.lr_g, slow.lr_d) == pytest.approx((1e-3 * k / (k + 1), 2e-3 * k / (k + 1)), rel=1e-15)
+    assert (slow.beta1, slow.beta2) == pytest.approx((0.5 ** (k / (k + 1)), 0.99 ** (k / (k + 1))), rel=1e-15)
+    assert lazy_share("g", [R1(every=k)]) == 1
+    assert lazy_share("g", [PathLength(every=4), R1(every=k)]) == pytest.approx(4 / 5, rel=1e-15)
+    assert lazy_share("d", [R1(every=4), R2(every=4)]) == pytest.approx(1 / 1.5, rel=1e-15)
+    assert lazy_share("d", [R1()]) == 1
+    assert given.slowed(1.0) is given
+    assert Adam().slowed(share) == Adam()
+    assert SGD().slowed(share) == SGD()
+
+
+def test_each_player_has_the_correction_of_its_own_penalties():
+    def moved(lazy_correction):
+        one = Training([R1(every=4)])
+        one.optimizer = Adam(lr_g=1e-3, lr_d=1e-3, lazy_correction=lazy_correction)
+        game = one.game(1)
+        before = {"g": one.state.g.params, "d": one.state.d.params}
+        ones = {player: {n: torch.ones_like(p) for n, p in params.items()} for player, params in before.items()}
+        state = game.apply_g(game.apply_d(one.state, ones["d"]), ones["g"])
+        return {p: getattr(state, p).params["last.weight"] - before[p]["last.weight"] for p in ("g", "d")}
+
+    corrected, plain = moved(lazy_correction=True), moved(lazy_correction=False)
+    torch.testing.assert_close(corrected["d"], plain["d"] * 0.8)
+    assert torch.equal(corrected["g"], plain["g"])
 
 
 @OPTIMIZERS
