@@ -18,7 +18,7 @@ from ganbench.optimizer import Optimizer
 from ganbench.regularizer import Regularizer
 from ganbench.samples import Samples
 from ganbench.seeding import global_stream, stream
-from ganbench.state import Params, Slots, State
+from ganbench.state import SIDES, Params, Side, Slots, State
 from ganbench.step import Game, initial_state
 from ganbench.update import Update
 
@@ -138,9 +138,9 @@ class Trial:
     def penalty(self, hook: str) -> tuple[Tensor, Params]:
         """The penalty [] of the only regularizer, and the parameters of its player, which it is a function of."""
         (regularizer,), turn = self.game.regularizers, self.turns.d[0]
-        leaves = {
+        leaves: dict[Side, Params] = {
             player: {n: p.detach().requires_grad_() for n, p in getattr(self.state, player).params.items()}
-            for player in ("g", "d")
+            for player in SIDES
         }
 
         def score(x: Tensor) -> Tensor:
@@ -152,14 +152,18 @@ class Trial:
         def code(x: Tensor) -> Tensor:
             return self.game.discriminator(leaves["d"], self.state.d.buffers, x, None, True)[0]
 
+        def part(player: Side, name: str, x: Tensor, labels: Tensor | None = None) -> Tensor:
+            network = self.game.generator if player == "g" else self.game.discriminator
+            return network(leaves[player], getattr(self.state, player).buffers, x, labels, name)[0]
+
         if hook == "g_penalty":
             value = g_penalty(
-                regularizer, score, generate, turn.latents, real=turn.real, state=self.own("g"), code=code
+                regularizer, score, generate, turn.latents, real=turn.real, state=self.own("g"), code=code, part=part
             )
             return value, leaves["g"]
         fake = generate(turn.latents).detach()
         value = d_penalty(
-            regularizer, score, turn.real, fake, latents=turn.latents, generate=generate, state=self.own("d")
+            regularizer, score, turn.real, fake, latents=turn.latents, generate=generate, state=self.own("d"), part=part
         )
         return value, leaves["d"]
 

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from torch.nn import functional as F  # noqa: N812 # torch's own name for it
 
 from ganbench import Batch, Component, ConfigError, GStep, InnerScore, Regularizer, field, hookimpl
 from ganbench_zoo.regularizers import norms
@@ -126,9 +125,9 @@ class FeatureMatching(Regularizer, name="feature-matching", source="https://arxi
 class GeneratorGuided(Regularizer, name="generator-guided", source="https://arxiv.org/abs/2209.09204"):
     """weight E (1 - cos(F_D(G(z)), F_G(z))) in D's loss: D's decoder tells G's feature map from the image (GGDR).
 
-    cos is over the channels of a pixel, E over pixels and fakes; F_G is constant. F_G is what G's last layer sees,
-    F_D the decoder of a discriminator that has one (``decoder`` of dcgan, with as many channels). The paper has
-    feature maps of several sizes in StyleGAN2's networks.
+    cos is over the channels of a pixel, 0 where either map is; E over pixels and fakes; F_G is constant. F_G is what
+    G's last layer sees, F_D the decoder of a discriminator that has one (``decoder`` of dcgan, with as many channels).
+    The paper has feature maps of several sizes in StyleGAN2's networks.
     """
 
     weight: float = field(default=10.0, ge=0.0, doc="coefficient")
@@ -136,7 +135,10 @@ class GeneratorGuided(Regularizer, name="generator-guided", source="https://arxi
     def d_penalty(self, at: DStep) -> Tensor:
         told = at.part("d", "decode", at.fake)
         wanted = at.part("g", "features", at.latents).detach()
-        return self.weight * (1 - F.cosine_similarity(told, wanted, dim=1)).mean()
+        lengths = torch.linalg.vector_norm(told, dim=1) * torch.linalg.vector_norm(wanted, dim=1)
+        somewhere = lengths > 0  # the cosine of nothing is 0, and so is its derivative
+        cosine = torch.where(somewhere, (told * wanted).sum(1) / torch.where(somewhere, lengths, 1.0), 0.0)
+        return self.weight * (1 - cosine).mean()
 
     def mismatch(self, cell: Cell) -> str | None:
         g, d = cell.generator, cell.discriminator

@@ -10,7 +10,7 @@ from ganbench.registry import Registry
 from ganbench.testing import check, d_penalty
 from ganbench_zoo.augmentation import ADA, APA, DiffAugment, Packing
 from ganbench_zoo.consistency import BalancedConsistency, Consistency, LatentConsistency
-from ganbench_zoo.generator_side import FeatureMatching, ModeSeeking, PathLength, TopK
+from ganbench_zoo.generator_side import FeatureMatching, GeneratorGuided, ModeSeeking, PathLength, TopK
 from ganbench_zoo.gradients import AdaptiveGradientClipping, GradientCentralization
 from ganbench_zoo.normalization import Bjorck, GradientNormalization
 from ganbench_zoo.penalties_gradient import (
@@ -81,6 +81,7 @@ CASES = [
     (ModeSeeking(), VECTORS),
     (PathLength(every=2), VECTORS),
     (FeatureMatching(), VECTORS),
+    (GeneratorGuided(), VECTORS),
     (TopK(interval=1, decay=0.8), VECTORS),
 ]
 each_case = pytest.mark.parametrize(("regularizer", "shape"), [pytest.param(*c, id=c[0].label) for c in CASES])
@@ -140,6 +141,7 @@ COEFFICIENT_ZERO = [
     (MaxGradientPenalty(weight=0.0), VECTORS),
     (PathLength(weight=0.0), VECTORS),
     (FeatureMatching(weight=0.0), VECTORS),
+    (GeneratorGuided(weight=0.0), VECTORS),
     (TopK(decay=1.0), VECTORS),
 ]
 
@@ -169,6 +171,7 @@ def test_a_discriminator_that_ignores_its_input_has_finite_penalties_and_gradien
         step=9,
         latents=z,
         generate=lambda z: y + z.sum(),
+        part=lambda player, name, s, labels=None: torch.tanh(s.flatten(1) * weight) if player == "d" else y.flatten(1),
     )
     (gradient,) = torch.autograd.grad(value, weight)
     assert torch.isfinite(value)
