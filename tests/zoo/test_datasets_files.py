@@ -26,6 +26,7 @@ from ganbench_zoo import datasets_mnist
 from ganbench_zoo.datasets_cifar import Cifar10, Cifar100
 from ganbench_zoo.datasets_files import Folder, Npz
 from ganbench_zoo.datasets_mnist import MNIST, FashionMNIST, StackedMNIST, read_idx
+from ganbench_zoo.extractors import Classifier
 
 SMALL: list[Dataset] = [
     MNIST(checksum=False),
@@ -411,3 +412,13 @@ def test_the_published_files_are_what_they_are_known_to_be(cls, monkeypatch):
     pixels = train.levels.double() / 255
     assert abs(pixels.mean() - mean) < 1e-4
     assert abs(pixels.std() - std) < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("cls", "least"), [(MNIST, 0.985), (FashionMNIST, 0.89)], ids=["mnist", "fashion-mnist"])
+def test_the_classifier_knows_the_published_classes(cls, least, monkeypatch):
+    """On a machine that has the files, as above; about a minute each."""
+    monkeypatch.setenv("GANBENCH_DATA", os.environ.get("GANBENCH_TEST_DATA", "/nowhere"))
+    if what := cls().missing():
+        pytest.skip(what)
+    assert Classifier().load(cls(), torch.device("cpu")).accuracy > least

@@ -234,3 +234,13 @@ def test_what_it_needs_is_taught():
         SMALL.load(Unlabelled(), CPU)
     assert Classifier().mismatch(SimpleNamespace(dataset=Digits())) is None
     assert "has none" in Classifier().mismatch(SimpleNamespace(dataset=Ring()))
+
+
+@pytest.mark.parametrize(("most", "passes"), [(10**9, 3), (2 * 1198, 2), (100, 1)])
+def test_a_large_training_split_is_passed_through_fewer_times(monkeypatch, most, passes):
+    seen = []
+    take = Samples.take
+    monkeypatch.setattr(Samples, "take", lambda self, index: seen.append(len(index)) or take(self, index))
+    monkeypatch.setattr(extractors, "SEEN", most)
+    Classifier(epochs=3, features=8).load(Digits(), CPU)
+    assert sum(seen) == passes * 1198
