@@ -189,7 +189,7 @@ class StackedMNIST(Dataset, name="stacked-mnist", source="https://arxiv.org/abs/
     the same in every run.
     """
 
-    metrics: ClassVar[tuple[str | dict[str, Any], ...]] = ("sliced-wasserstein",)
+    metrics: ClassVar[tuple[str | dict[str, Any], ...]] = ("stacked-modes", "sliced-wasserstein")
 
     size: Literal[28, 32] = field(default=28, doc="sides of the images; 32 adds two black pixels around them")
     samples: int = field(default=0, ge=0, doc="stacks in each split; 0 for an endless source")
@@ -199,12 +199,12 @@ class StackedMNIST(Dataset, name="stacked-mnist", source="https://arxiv.org/abs/
         return SampleSpec(shape=(3, self.size, self.size), classes=CLASSES**3, low=-1.0, high=1.0)
 
     def missing(self) -> str | None:
-        return self._digits().missing()
+        return self.channel().missing()
 
     def load(self, split: Split, rng: torch.Generator) -> Samples | Sampler:
         import torch
 
-        digits = self._digits().load(split, rng)
+        digits = self.channel().load(split, rng)
         if not self.samples:
             return Stack(digits)
         index = torch.randint(len(digits), (self.samples, 3), generator=stream(0, f"stacked-mnist-{split}"))
@@ -212,7 +212,7 @@ class StackedMNIST(Dataset, name="stacked-mnist", source="https://arxiv.org/abs/
         y = digits.y[index]
         return Levels(digits.levels[index, 0], 100 * y[:, 0] + 10 * y[:, 1] + y[:, 2], low=digits.low, high=digits.high)
 
-    def _digits(self) -> MNIST:
+    def channel(self) -> MNIST:
         return MNIST(size=self.size, checksum=self.checksum)
 
 

@@ -185,6 +185,12 @@ def test_a_stack_shows_the_digits_of_its_number():
     assert batch.y.tolist() == [100 * a + 10 * b + c for a, b, c in numbers]
 
 
+def test_each_channel_of_a_stack_is_a_sample_of_mnist():
+    stacked = StackedMNIST(checksum=False, size=32)
+    assert stacked.channel() == MNIST(checksum=False, size=32)
+    assert stacked.channel().spec().shape == (1, *stacked.spec().shape[1:])
+
+
 def test_stacks_follow_their_stream_and_a_fixed_set_its_own():
     endless, fixed = StackedMNIST(checksum=False), StackedMNIST(checksum=False, samples=30)
     one, two, other = (endless.load("train", RNG).sample(9, stream(seed, "data")) for seed in (0, 0, 1))
