@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import statistics
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeAlias
 
@@ -16,6 +17,7 @@ import numpy as np
 from ganbench import stats
 from ganbench.effects import effect, equivalence, holm, least_n
 from ganbench.factors import within_blocks
+from ganbench.ranking import iqms
 from ganbench.stats import Estimate
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
@@ -61,6 +63,16 @@ def mean_skewed(rng: np.random.Generator, n: int) -> bool:
     return covers(stats.mean(np.exp(rng.normal(scale=0.5, size=n))), math.exp(0.125))
 
 
+def geometric(rng: np.random.Generator, n: int) -> bool:
+    """The interval of the geometric mean of log-normal values of sigma 0.5."""
+    return covers(stats.geometric_mean(np.exp(rng.normal(scale=0.5, size=n))), 1.0)
+
+
+def geometric_gamma(rng: np.random.Generator, n: int) -> bool:
+    """The interval of the geometric mean of gamma values of shape 2, which are not log-normal."""
+    return covers(stats.geometric_mean(rng.gamma(2.0, size=n)), math.exp(1 - np.euler_gamma))  # digamma(2)
+
+
 def bootstrap(rng: np.random.Generator, n: int) -> bool:
     """The percentile bootstrap of a mean, which ganbench does not use."""
     xs = rng.normal(size=n)
@@ -80,11 +92,11 @@ def percent(rng: np.random.Generator, n: int) -> bool:
     return covers(effect(by_seed(2 * np.exp(x / 2)), by_seed(np.exp(y / 2)), scale="ratio").percent, 100.0)
 
 
-def _cells(rng: np.random.Generator, n: int, shift: float) -> tuple[Array, Array]:
+def _cells(rng: np.random.Generator, n: int, shift: float, blocks: int = BLOCKS) -> tuple[Array, Array]:
     """[blocks, seeds] of a level and of the baseline; seeds share draws over blocks, and blocks differ."""
-    blocks, seeds, of_level = rng.normal(size=(BLOCKS, 1)), rng.normal(size=n), rng.normal(size=n)
-    noise = rng.normal(size=(2, BLOCKS, n))
-    return shift + blocks + seeds + of_level + noise[0], blocks + seeds + noise[1]
+    levels, seeds, of_level = rng.normal(size=(blocks, 1)), rng.normal(size=n), rng.normal(size=n)
+    noise = rng.normal(size=(2, blocks, n))
+    return shift + levels + seeds + of_level + noise[0], levels + seeds + noise[1]
 
 
 def factor(rng: np.random.Generator, n: int) -> bool:
@@ -98,6 +110,27 @@ def naive(rng: np.random.Generator, n: int) -> bool:
     """The same with n = blocks x seeds, which ganbench does not use."""
     x, y = _cells(rng, n, 1.0)
     return covers(stats.mean((x - y).ravel()), 1.0)
+
+
+def improved(rng: np.random.Generator, n: int) -> bool:
+    """Wilson's interval of P(improvement) where the truth is 0.8."""
+    x, y = paired(rng, (n,), 0.6)
+    shift = statistics.NormalDist().inv_cdf(0.8) * math.sqrt(2 * 0.4)
+    return covers(effect(by_seed(x - shift), by_seed(y), better="lower").improved, 0.8)
+
+
+def _iqm(x: Array, y: Array) -> bool:
+    return covers(iqms(np.stack([y, x]), base=0, draws=200)[1], 1.0)
+
+
+def iqm_apart(rng: np.random.Generator, n: int) -> bool:
+    """The interval of an IQM over ten blocks whose draws are independent."""
+    return _iqm(rng.normal(size=(10, n)) + 1, rng.normal(size=(10, n)))
+
+
+def iqm_shared(rng: np.random.Generator, n: int) -> bool:
+    """The same where the cells of a seed share their draws."""
+    return _iqm(*_cells(rng, n, 1.0, blocks=10))
 
 
 # How often a comparison errs ---------------------------------------------------------------------------------------
@@ -144,12 +177,17 @@ def power(rho: float) -> Callable[[np.random.Generator, int], bool]:
 
 STUDY: tuple[tuple[str, Callable[[np.random.Generator, int], bool]], ...] = (
     ("covered: mean, normal values", mean_normal),
-    ("covered: mean, log-normal values, sigma 0.5", mean_skewed),
+    ("covered: mean, log-normal values, sigma 0.5 (not used)", mean_skewed),
+    ("covered: geometric mean, log-normal values", geometric),
+    ("covered: geometric mean, gamma values, shape 2", geometric_gamma),
     ("covered: mean, by percentile bootstrap (not used)", bootstrap),
     ("covered: paired difference, correlation 0.6", difference),
     ("covered: change in %, log-normal values", percent),
     ("covered: effect of a factor within 6 blocks", factor),
     ("covered: the same, cells counted as independent (not used)", naive),
+    ("covered: P(better) of 0.8", improved),
+    ("covered: IQM over 10 blocks, independent draws", iqm_apart),
+    ("covered: the same, cells of a seed share draws", iqm_shared),
     ("error: interval of a difference leaves out 0, there is none", excludes),
     ("error: any of 9 tests rejects, nothing differs", family),
     ("error: the same by sign flips alone", family_flips),

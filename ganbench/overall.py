@@ -270,24 +270,15 @@ def _thresholds(normal: Array, scale: Scale, sign: float) -> list[float]:
 
 def _iqms(normal: Array, base: int, scale: Scale, sign: float) -> list[Estimate | None]:
     """The IQM of each level less the baseline's, on the printed scale; None for the baseline, and for infinities."""
-    import numpy as np
-
-    def apart(x: Array) -> Array:
-        each = np.array([ranking.iqm(level) for level in x])
-        with np.errstate(invalid="ignore"):  # infinity less infinity, where both failed
-            return np.asarray(each - each[base], dtype=float)
-
-    size = normal[0].size
-    centres = apart(normal)
-    draws = ranking.joint(normal, apart) if size >= ranking.POOLED else None
     made: list[Estimate | None] = []
-    for i, centre in enumerate(centres):
-        if i == base or not math.isfinite(centre):
+    for i, found in enumerate(ranking.iqms(normal, base=base)):
+        if i == base or not math.isfinite(found.mean):
             made.append(None)
             continue
-        ends = ranking.percentiles(None if draws is None else draws[:, i])
-        low, high = sorted(sign * e for e in ends) if ends else (None, None)
-        estimate = Estimate(sign * float(centre), low, high, size)
+        low, high = (
+            (None, None) if found.low is None or found.high is None else sorted((sign * found.low, sign * found.high))
+        )
+        estimate = Estimate(sign * found.mean, low, high, found.n)
         made.append(Percent.of(estimate) if scale == "ratio" else estimate)
     return made
 

@@ -116,8 +116,9 @@ def _footers(found: Sequence[Overall]) -> list[str]:
         said.append("Friedman's test that all levels rank alike takes five blocks.")
     said.append(
         "IQM: mean of the middle half of all (block, seed) values over the baseline's mean in the block (less it, for "
-        "measures that are not positive and better when lower), against that of the baseline; interval by resampling "
-        "seeds within blocks, the same for all levels, from 20 values on. It is none where too many failed."
+        "measures that are not positive and better when lower), against that of the baseline; interval by Student's t "
+        "with the deviation over resampled seeds, the same for all levels and blocks, from 20 values on. It is none "
+        "where too many failed."
     )
     said.append(
         "P(better): share of pairs with the baseline that the level wins, ties one half, with Wilson's interval for as "

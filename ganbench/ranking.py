@@ -1,7 +1,7 @@
 """Many cells at once: mean ranks, Friedman's test, interquartile means and performance profiles.
 
 Scores are arrays [methods, blocks, seeds]; a failed trial is NaN and ranks worst. Where seeds are resampled, a draw
-takes the same seeds for all methods, so that what pairs them is kept.
+takes the same seeds for all methods and blocks, so that what pairs them is kept.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from ganbench.stats import LEVEL, Estimate
+from ganbench.stats import LEVEL, Estimate, t_quantile
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 DRAWS = 2000
+CHUNK = 200
+"""Draws that are looked at at once."""
 POOLED = 20
-"""The fewest values for which percentiles of resamples are given: with less they cover far less than they claim."""
+"""The fewest values, over blocks and seeds, that have an interval: the middle half of less says little."""
 
 
 @dataclass(frozen=True)
@@ -77,36 +79,63 @@ def friedman(ranks: Array) -> tuple[float | None, float | None]:
     return statistic, float(chdtrc(k - 1, statistic))
 
 
-def iqm(values: Array) -> float:
-    """The mean of the middle half: a quarter, rounded down, is left out at either end. NaN counts as the greatest."""
-    ordered = np.sort(np.where(np.isnan(values), np.inf, values), axis=None)
-    cut = len(ordered) // 4
-    return float(ordered[cut : len(ordered) - cut].mean())
+def iqm(values: Array) -> Array:
+    """The mean of the middle half of ``values`` [..., blocks, seeds]; NaN counts as the greatest.
+
+    A quarter, rounded down, is left out at either end.
+    """
+    flat = values.reshape(*values.shape[:-2], -1)
+    ordered = np.sort(np.where(np.isnan(flat), np.inf, flat), axis=-1)
+    cut = ordered.shape[-1] // 4
+    return np.asarray(ordered[..., cut : ordered.shape[-1] - cut].mean(-1), dtype=float)
 
 
 def joint(scores: Array, statistic: Callable[[Array], Array], *, draws: int = DRAWS, seed: int = 0) -> Array:
-    """``statistic`` of resampled scores, [draws, ...]: seeds are drawn anew in each block, the same for all methods."""
-    _, blocks, seeds = scores.shape
-    rng = np.random.default_rng(seed)
-    picks = rng.integers(seeds, size=(draws, blocks, seeds))
-    rows = np.arange(blocks)[:, None]
-    return np.stack([statistic(scores[:, rows, pick]) for pick in picks])
+    """``statistic`` of resampled scores, [draws, ...]: whole seeds are drawn, the same for all methods and blocks.
+
+    Cells of one seed share their draws: seeds resampled within each block would count them as independent.
+    ``statistic`` takes arrays [draws, methods, blocks, seeds].
+    """
+    seeds = scores.shape[-1]
+    picks = np.random.default_rng(seed).integers(seeds, size=(draws, seeds))
+    parts = (picks[k : k + CHUNK] for k in range(0, draws, CHUNK))  # all draws at once may not fit
+    return np.concatenate([statistic(np.moveaxis(scores[..., part], 2, 0)) for part in parts])
 
 
-def iqms(scores: Array, *, draws: int = DRAWS, seed: int = 0) -> tuple[Estimate, ...]:
+def half_widths(draws: Array, seeds: int) -> Array:
+    """Half the widths of 95 % intervals: t_(n-1) s sqrt(n / (n - 1)), with s the standard deviation of ``draws``.
+
+    Resampling n seeds sees (n - 1) / n of their variance, and their percentiles cover far less than they claim. Of a
+    mean this is Student's t interval.
+    """
+    with np.errstate(invalid="ignore"):  # where too many failed
+        return np.asarray(t_quantile(seeds - 1) * draws.std(0) * np.sqrt(seeds / (seeds - 1)), dtype=float)
+
+
+def iqms(scores: Array, *, base: int | None = None, draws: int = DRAWS, seed: int = 0) -> tuple[Estimate, ...]:
     """The IQM of each method over blocks and seeds of ``scores`` (of equal unit, such as logs over a baseline).
 
-    Intervals are percentiles of jointly resampled seeds, for twenty values or more.
+    Intervals are those of jointly resampled seeds, for twenty values and two seeds or more.
+
+    Args:
+        scores: [methods, blocks, seeds].
+        base: a method whose IQM is taken from all others, within each draw.
+        draws: how often to resample.
+        seed: of the resampling.
     """
 
     def each(x: Array) -> Array:
-        return np.array([iqm(m) for m in x])
+        found = iqm(x)
+        with np.errstate(invalid="ignore"):  # infinity less infinity, where both failed
+            return found if base is None else found - found[..., base, None]
 
-    size = scores[0].size
-    resampled = joint(scores, each, draws=draws, seed=seed) if size >= POOLED else None
+    centres, size, seeds = each(scores), scores[0].size, scores.shape[-1]
+    if size < POOLED or seeds < 2:
+        return tuple(Estimate(float(c), None, None, size) for c in centres)
+    halves = half_widths(joint(scores, each, draws=draws, seed=seed), seeds)
     return tuple(
-        _with_percentiles(float(centre), None if resampled is None else resampled[:, i], size)
-        for i, centre in enumerate(each(scores))
+        Estimate(float(c), float(c - h), float(c + h), size) if np.isfinite(h) else Estimate(float(c), None, None, size)
+        for c, h in zip(centres, halves, strict=True)
     )
 
 
@@ -115,30 +144,26 @@ def profile(
 ) -> tuple[Array, Array | None, Array | None]:
     """The share of trials at most each threshold [methods, thresholds], and the bounds of its interval.
 
-    A failure is above every threshold. The bounds are None for fewer than twenty values.
+    A failure is above every threshold. The bounds, as those of :func:`iqms` but within [0, 1], are None for fewer than
+    twenty values, or one seed.
     """
 
     def each(x: Array) -> Array:
-        return np.asarray((x[..., None] <= thresholds).mean((1, 2)), dtype=float)  # NaN is not at most anything
+        # NaN is not at most anything
+        return np.stack([np.asarray((x <= t).mean((-2, -1)), dtype=float) for t in thresholds], axis=-1)
 
-    shares = each(scores)
-    if scores[0].size < POOLED:
+    shares, seeds = each(scores), scores.shape[-1]
+    if scores[0].size < POOLED or seeds < 2:
         return shares, None, None
-    low, high = np.percentile(joint(scores, each, draws=draws, seed=seed), _TAILS, axis=0)
-    return shares, low, high
+    half = half_widths(joint(scores, each, draws=draws, seed=seed), seeds)
+    return shares, np.clip(shares - half, 0, 1), np.clip(shares + half, 0, 1)
 
 
 _TAILS = (50 * (1 - LEVEL), 100 - 50 * (1 - LEVEL))
 
 
-def percentiles(draws: Array | None) -> tuple[float, float] | None:
-    """The ends of the interval that holds all but the tails of ``draws``; None if some are not numbers."""
-    if draws is None or not np.isfinite(draws).all():
-        return None
-    low, high = np.percentile(draws, _TAILS)
-    return float(low), float(high)
-
-
 def _with_percentiles(centre: float, draws: Array | None, n: int) -> Estimate:
-    low, high = percentiles(draws) or (None, None)
-    return Estimate(centre, low, high, n)
+    if draws is None:
+        return Estimate(centre, None, None, n)
+    low, high = np.percentile(draws, _TAILS)
+    return Estimate(centre, float(low), float(high), n)

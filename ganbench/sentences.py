@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ganbench.compare import Comparison
 from ganbench.effects import least_n
 from ganbench.facts import plural
 from ganbench.stats import Estimate
 from ganbench.verdicts import Effect
+
+LISTED = 6
+"""Levels that a headline names of each kind; the sentences below it have them all."""
 
 
 def sentence(effect: Effect) -> str:
@@ -28,6 +33,33 @@ def sentence(effect: Effect) -> str:
     if effect.change is not None:
         said += _tests(effect.comparison, effect.change.n)
     return "; ".join(said) + "."
+
+
+def headline(effects: Sequence[Effect]) -> str:
+    """One sentence for a factor in one measure: which levels are clearly better than the baseline, which worse."""
+    first = effects[0]
+    groups: dict[str, list[str]] = {
+        name: [] for name in ("better", "worse", "the same within noise", "no clear change", "not completed")
+    }
+    for e in effects:
+        groups[_group(e)].append(e.level)
+    told = "; ".join(f"{which}: {_listed(levels)}" for which, levels in groups.items() if levels)
+    return f"Against {first.baseline}, in {first.measure}, by 95 % intervals that no correction widens: {told}."
+
+
+def _group(effect: Effect) -> str:
+    if effect.change is None:
+        return "not completed"
+    if effect.same:
+        return "the same within noise"
+    if not effect.clear:
+        return "no clear change"
+    return "better" if effect.improves else "worse"
+
+
+def _listed(levels: Sequence[str]) -> str:
+    shown = ", ".join(levels[:LISTED])
+    return shown + (f" and {len(levels) - LISTED} more" if len(levels) > LISTED else "")
 
 
 def interaction(comparison: Comparison) -> str:
@@ -58,8 +90,10 @@ def _changed(effect: Effect) -> str:
     change = effect.change
     if change is None:
         return f"cannot be compared in {effect.measure} {against}: no seed of any block was completed by both"
-    if change.mean == 0:
+    if change.mean == 0 and not change.half:
         return f"leaves {effect.measure} as it is {against}"
+    if change.mean == 0:
+        return f"shows no clear change: on average {effect.measure} is as it is {against}, ±{short(change.half or 0)}"
     up = change.mean > 0
     which = "better" if effect.improves else "worse"
     size = _size(change, relative=effect.relative)

@@ -43,7 +43,7 @@ def make(
     fd: Callable[[str, str, int], float | None] = lambda _loss, _regularizer, seed: 1.0 + seed,
     skip: Callable[[str, str], str | None] = lambda _loss, _regularizer: None,
     picture: bytes | None = None,
-    reason: str = "d_loss is nan at step 7",
+    reason: str | Callable[[float | None, int], str] = "d_loss is nan at step 7",
     **changed: Any,
 ) -> Path:
     """Cells of each loss with each regularizer; a trial whose ``fd`` is None has diverged."""
@@ -72,7 +72,7 @@ def make(
                     "seed": seed,
                     "status": "done" if done else "diverged",
                     "labels": labels,
-                    "reason": "" if done else reason,
+                    "reason": "" if done else reason(value, seed) if callable(reason) else reason,
                     "measures": {"fd": Value(last=value, ema=value, floor=0.5, better="lower")} if done else {},
                     "timing": {"step_ms": (1 + j) * (1 + 0.01 * seed)} if done else {},
                     "facts": FACTS,

@@ -110,6 +110,7 @@ def test_every_column_is_shown_or_named_at_any_width(width):
     assert all(len(line) <= width for line in text.split("\n"))
 
 
+@pytest.mark.slow
 def test_latex_compiles(tmp_path):
     if shutil.which("pdflatex") is None:
         pytest.skip("there is no pdflatex")

@@ -40,12 +40,16 @@ def test_resampling_keeps_what_the_seeds_of_methods_share():
     rng = np.random.default_rng(3)
     shared = rng.normal(size=(1, 10, 4))
     scores = np.concatenate([shared, shared - 1])
-    differences = ranking.joint(scores, lambda x: x[0].mean() - x[1].mean(), draws=50)
+    differences = ranking.joint(scores, lambda x: x[:, 0].mean((1, 2)) - x[:, 1].mean((1, 2)), draws=50)
     assert differences == pytest.approx(np.ones(50))
     first, second = ranking.iqms(scores, draws=100)
     assert first.mean - second.mean == pytest.approx(1)
     assert first.low - second.low == pytest.approx(1)
     assert ranking.iqms(scores[:, :4])[0].low is None  # sixteen values
+    assert ranking.iqms(rng.normal(size=(2, 30, 1)))[0].low is None  # one seed says nothing of seeds
+    none, less = ranking.iqms(scores, base=0, draws=100)
+    assert (none.low, none.mean, none.high) == (0, 0, 0)
+    assert (less.low, less.mean, less.high) == pytest.approx((-1, -1, -1))
 
 
 def test_a_profile_falls_short_of_one_by_the_failures():

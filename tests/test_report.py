@@ -291,6 +291,29 @@ def test_the_command_writes_into_the_run_or_where_it_is_told(run, tmp_path, caps
     assert "report.html" not in capsys.readouterr().out  # it belongs there
 
 
+def test_failures_that_differ_in_a_number_are_one_kind(tmp_path) -> None:
+    run = reporting.make(
+        tmp_path / "toy",
+        fd=lambda _l, r, _s: None if r == "r1" else 1.0,
+        reason=lambda _value, seed: f"d_loss is nan at step {seed}" if seed else "",
+    )
+    section = page(Results(run)).partition('<section id="failures"')[2].partition("</section>")[0]
+    heads = [text for _, text in Page(section).all("h3")]
+    assert heads == ["diverged: no message", "diverged: d_loss is nan at step …"]
+    assert "seed 2: d_loss is nan at step 2" in section
+
+
+def test_how_levels_stand_over_all_cells_is_a_table(run) -> None:
+    found = Page(page(Results(run)))
+    (caption,) = [text for _, text in found.all("h3") if "over all cells" in text]
+    assert caption == "toy: regularizer over all cells, against none"
+    assert [text for _, text in found.all("h3") if "over all cells" in text]
+    (row,) = [text for _, text in found.all("tr") if text.startswith("fd ↓r1")]
+    assert "5/6 1 diverged" in row
+    one = reporting.make(run.parent / "one", losses=("hinge",))
+    assert "over all cells" not in page(Results(one))  # which is one block
+
+
 def test_a_page_is_written_whole_or_not_at_all(run, tmp_path, monkeypatch) -> None:
     target = tmp_path / "x.html"
     target.write_text("before")
@@ -373,3 +396,26 @@ def test_smuggled_scripts_do_not_run(tmp_path, tab) -> None:
     tab.run("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"document.title = 1\">')")
     tab.run("new Promise(resolve => setTimeout(resolve, 200))")
     assert tab.run("document.title") == "toy · ganbench report"
+
+
+@pytest.mark.slow
+def test_a_thousand_trials_open_in_two_seconds(tmp_path, tab) -> None:
+    regularizers = ("none", *(f"r1(gamma={k})" for k in range(99)))
+    run = reporting.make(
+        tmp_path / "toy",
+        losses=("hinge", "minimax"),
+        regularizers=regularizers,
+        seeds=5,
+        fd=lambda _l, r, s: 1.0 + s + len(r),
+        picture=reporting.png(),
+    )
+    write(Results(run), run / "report.html")
+    tab.size(1280, 800)
+    tab.open(run / "report.html")
+    last = "performance.getEntriesByType('navigation')[0].loadEventEnd"
+    assert tab.run(f"new Promise(r => setTimeout(() => r({last}), 100))") < 2000
+    start = "(() => { const t = performance.now(); const input = document.querySelector('input');"
+    ended = "document.body.offsetHeight; return performance.now() - t; })()"
+    assert tab.run(f"{start} input.value = 'hinge gamma=98'; input.dispatchEvent(new Event('input')); {ended}") < 500
+    assert tab.run("document.querySelector('output').textContent") == "1 of 200 rows"
+    assert tab.run(f"{start} document.querySelector('table.data thead button').click(); {ended}") < 500

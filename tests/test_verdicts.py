@@ -13,7 +13,7 @@ from ganbench.compare import comparisons
 from ganbench.records import Record, Value, write_json
 from ganbench.report import page
 from ganbench.results import Results
-from ganbench.sentences import interaction, sentence, short
+from ganbench.sentences import headline, interaction, sentence, short
 from ganbench.verdicts import Effect, factors, together
 
 
@@ -161,3 +161,30 @@ def test_roles_that_change_together_are_one_factor() -> None:
 )
 def test_numbers_in_sentences_are_short(x, text) -> None:
     assert short(x) == text
+
+
+def test_a_headline_sorts_the_levels_of_a_factor(tmp_path) -> None:
+    values = {"none": 4.0, "good": 2.0, "bad": 8.0, "odd": 4.0, "lost": None}
+
+    def fd(_loss, regularizer, seed):
+        value = values[regularizer]
+        wobble = (-1) ** seed * 2.0 if regularizer == "odd" else 0.01 * seed * len(regularizer)
+        return None if value is None else value + wobble
+
+    run = reporting.make(tmp_path / "run", seeds=4, regularizers=tuple(values), fd=fd)
+    (told,) = [f.effects for f in factors(Results(run)) if f.name == "regularizer"]
+    text = headline(told)
+    assert text.startswith("Against none, in fd,")
+    assert text.endswith("better: good; worse: bad; no clear change: odd; not completed: lost.")
+
+
+def test_a_mean_change_of_zero_that_varies_is_not_called_none(tmp_path) -> None:
+    run = reporting.make(
+        tmp_path / "run",
+        losses=("hinge",),
+        seeds=2,
+        fd=lambda _l, r, s: 4.0 + (1 if s else -1) * (r == "r1"),
+        measures=lambda value, _seed: {"hq": Value(last=value, better="higher")},
+    )
+    text = sentence(effects(run)["regularizer", "r1"])
+    assert text.startswith("shows no clear change: on average hq is as it is against none, ±13")

@@ -38,7 +38,10 @@ def effects(results: Results, baseline: str) -> str:
                 for e in factor.effects
                 if e.measure == first
             ]
-            parts.append(f'<h4>{esc(factor.name)}</h4><ul class="verdicts">{"".join(told[:SHOWN])}</ul>')
+            head = sentences.headline([e for e in factor.effects if e.measure == first])
+            parts.append(
+                f'<h4>{esc(factor.name)}</h4><p>{esc(head)}</p><ul class="verdicts">{"".join(told[:SHOWN])}</ul>'
+            )
             if len(told) > SHOWN:
                 more = f'<ul class="verdicts">{"".join(told[SHOWN:])}</ul>'
                 parts.append(f"<details><summary>{len(told) - SHOWN} more of them</summary>{more}</details>")

@@ -62,7 +62,7 @@ def page(results: Results, *, baseline: str = "none") -> str:
     tables = results.tables(baseline=baseline)
     bodies = {
         "verdict": effects(results, baseline),
-        "tables": tables_and_trials(results, tables),
+        "tables": tables_and_trials(results, tables, baseline),
         "time": frontiers(results, tables),
         "curves": curves(results, baseline),
         "samples": samples(results),

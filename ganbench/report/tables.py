@@ -4,21 +4,47 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from ganbench import verdicts
+from ganbench import overall_table, verdicts
+from ganbench.errors import ResultsError
+from ganbench.numerals import change_text
+from ganbench.overall import overall
 from ganbench.records import FAILED, ROLES, Record
 from ganbench.report.text import DASH, by_dataset, esc, plain, ratio, signed
 from ganbench.results import Results
 from ganbench.stats import Estimate
-from ganbench.table import STEP, Row, Table, Tally
+from ganbench.table import STEP, PValue, Row, Table, Tally
+
+MINUS = "\N{MINUS SIGN}"
 
 
-def tables_and_trials(results: Results, tables: Sequence[Table]) -> str:
-    """The tables of cells, then every trial of each data set."""
-    parts = [_cells(table, i) for i, table in enumerate(tables) if table.rows]
+def tables_and_trials(results: Results, tables: Sequence[Table], baseline: str) -> str:
+    """The tables of cells, then how a factor stands over all of them, then every trial of each data set."""
+    whole = _overall(results, baseline)
+    parts = [_cells(table, i) for i, table in enumerate((*tables, *whole)) if table.rows]
     if results.plan:
         parts.append(_trials(results))
     return "".join(parts)
+
+
+def _overall(results: Results, baseline: str) -> list[Table]:
+    """How the regularizers, or the levels of the first role that varies, stand; none with fewer than two blocks."""
+    labels = [cell.labels for cell in results.plan if cell.skip is None]
+    varying = [role for role in ROLES if len({x.get(role, "") for x in labels}) > 1]
+    if not varying:
+        return []
+    role = "regularizer" if "regularizer" in varying else varying[0]
+    known = {x.get(role, "") for x in labels}
+    wanted = baseline if baseline.removeprefix(f"{role}=") in known else "none"
+    try:
+        found = overall(results.records, results.measures, role=role, baseline=wanted)
+    except ResultsError:  # there is nothing to rank
+        return []
+    found = [one for one in found if one.blocks > 1]
+    made = overall_table.tables_of(found, run=results.name) if found else []
+    # the tally of a page names failures
+    return [replace(t, rows=tuple(replace(row, note="") for row in t.rows)) for t in made]
 
 
 def _cells(table: Table, index: int) -> str:
@@ -100,22 +126,31 @@ def _entry(row: Row, name: str, kind: str) -> str:
     if isinstance(entry, Estimate):
         best = " best" if name in row.best else " tied" * (name in row.tied)
         unsure = "~" if row.shared and kind in ("time", "ratio") else ""
-        text = ratio(entry) if kind == "ratio" else _estimate(entry)
+        text = (
+            ratio(entry)
+            if kind == "ratio"
+            else esc(change_text(entry, kind))
+            if kind in ("change", "percent", "share")
+            else _estimate(entry)
+        )
         return f'<td class="number{best}" data-v="{entry.mean!r}">{unsure}{text}</td>'
     if entry is None:
         return '<td class="number" data-v="">' + DASH + "</td>"
-    return f'<td class="number" data-v="{esc(entry)}">{esc(entry)}</td>'
+    order = ("" if entry.p is None else repr(entry.p)) if isinstance(entry, PValue) else esc(entry)
+    return f'<td class="number" data-v="{order}">{esc(entry)}</td>'
 
 
 def _estimate(estimate: Estimate) -> str:
-    """``97 <±12>``: the half-width to two significant digits, and the mean to the same place."""
+    """``97 <±12>`` or ``97 <+13 −11>``: the spread to two significant digits, and the mean to the same place."""
     half = estimate.half
-    if half is None or not math.isfinite(half):
+    if half is None or estimate.low is None or estimate.high is None or not math.isfinite(half):
         return f'<span class="mean">{plain(estimate.mean)}</span>'
     if half == 0:
         return f'<span class="mean">{plain(estimate.mean)}</span> <span class="spread">± 0</span>'
     places = min(max(1 - math.floor(math.log10(half)), 0), 6)
-    return f'<span class="mean">{signed(estimate.mean, places)}</span> <span class="spread">± {half:,.{places}f}</span>'
+    up, down = (f"{x:,.{places}f}" for x in (estimate.high - estimate.mean, estimate.mean - estimate.low))
+    spread = f"± {up}" if up == down else f"+{up} {MINUS}{down}"
+    return f'<span class="mean">{signed(estimate.mean, places)}</span> <span class="spread">{spread}</span>'
 
 
 def _trials(results: Results) -> str:

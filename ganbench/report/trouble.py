@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,13 +20,18 @@ def failures(results: Results) -> str:
     """Failed trials by status and message, with the last lines of the first one's log."""
     failed: dict[tuple[str, str], list[Record]] = {}
     for record in results.trials:
-        if record.status != "done":
-            failed.setdefault((record.status, record.reason), []).append(record)
+        if record.status != "done":  # messages that differ in a number alone, such as the step, are one kind
+            failed.setdefault((record.status, re.sub(r"\d+", "#", record.reason)), []).append(record)
     if not failed:
         return "<p>No trial failed.</p>" if results.trials else ""
     parts = []
-    for i, ((status, reason), records) in enumerate(failed.items()):
-        names = "".join(f"<li>{esc(r.cell)}, seed {r.seed}</li>" for r in records)
+    for i, ((status, kind), records) in enumerate(failed.items()):
+        reasons = list(dict.fromkeys(r.reason for r in records))
+        alike = len(reasons) == 1
+        said = reasons[0] if alike else kind.replace("#", "\N{HORIZONTAL ELLIPSIS}")
+        names = "".join(
+            f"<li>{esc(r.cell)}, seed {r.seed}{'' if alike else f': {esc(r.reason)}'}</li>" for r in records
+        )
         tail = (
             _tail(results.path / "trials" / records[0].cell / f"seed-{records[0].seed}" / "log.txt") if i < LOGS else ""
         )
@@ -34,7 +40,7 @@ def failures(results: Results) -> str:
         listed = (
             f"<details><summary>{many}</summary><ul>{names}</ul></details>" if len(records) > 3 else f"<ul>{names}</ul>"
         )
-        parts.append(f'<h3><span class="failed">{esc(status)}</span>: {esc(reason or "no message")}</h3>{listed}{log}')
+        parts.append(f'<h3><span class="failed">{esc(status)}</span>: {esc(said or "no message")}</h3>{listed}{log}')
     if len(failed) > LOGS:
         parts.append(
             f'<p class="soft">Logs of the first {LOGS} kinds of failure are quoted; each trial has its log.txt.</p>'
