@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def test_the_code_of_the_notebook_runs_and_gives_frames_and_axes(cells, tmp_path
         )
         exec(compile(code, str(NOTEBOOK), "exec"), names)  # noqa: S102 # it is ours
     results = names["results"]
-    assert results.counts == {"done": 12}
+    assert results.counts == {"done": 4}
     for frame in (results.records, results.table(), results.compare(), results.curves):
         assert isinstance(frame, pd.DataFrame)
         assert len(frame)
@@ -45,9 +46,7 @@ def test_the_notebook_is_executed_in_order_and_small(cells):
     assert any("image/png" in output.get("data", {}) for cell in cells for output in cell["outputs"])
     text = NOTEBOOK.read_text(encoding="utf-8")
     assert len(text) < 200_000
-    assert not [
-        place for place in ("/home", "/root", "/tmp", "/work", "/Users") if f"{place}/" in text.replace("\\/", "/")
-    ]
+    assert not re.findall(r"/(?:home|root|tmp|work|Users)/", text)
 
 
 def test_plot_refuses_what_is_no_measure_role_or_data_set(cells, tmp_path, monkeypatch):
