@@ -40,6 +40,7 @@ LAYERS = (
     "testing worker",
     "timer",
     "timingpass",
+    "export",
     "driver preload",
     "runner",
     "api",

@@ -1,4 +1,4 @@
-"""Commands about step times: time."""
+"""Commands about step times and what others do with them: time, export."""
 
 from __future__ import annotations
 
@@ -18,6 +18,13 @@ def add(command: Adder) -> None:
     time.add_argument("--compiled", action="store_true", help="the compiled step instead of the serial one")
     time.add_argument("--again", action="store_true", help="also what was timed before")
     json_option(time)
+
+    export = command("export", _export, "write a run's records for other tools", plugins=False)
+    run_argument(export)
+    export.add_argument(
+        "--format", default="csv", metavar="STYLE", help="csv, json, parquet or pytest-benchmark (default: csv)"
+    )
+    export.add_argument("-o", "--output", metavar="FILE", help="the file to write (default: standard output)")
 
 
 def _time(args: argparse.Namespace) -> int:
@@ -56,3 +63,12 @@ def _time(args: argparse.Namespace) -> int:
 
         print_step_times(times)
     return 3 if troubles else 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    from ganbench.export import export
+    from ganbench.results import load
+
+    text = export(load(args.run, args.results), args.format, Path(args.output) if args.output else None)
+    print(args.output if text is None else text, end="\n" if text is None else "")
+    return 0
