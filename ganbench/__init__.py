@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ganbench.loss import Loss, LossStep
     from ganbench.metric import Extractor, Features, Measure, Metric
     from ganbench.networks import Discriminator, Generator
-    from ganbench.optimizer import Optimizer
+    from ganbench.optimizer import Optimizer, is_plain
     from ganbench.records import Record
     from ganbench.regularizer import Batch, DStep, GStep, InnerScore, Regularizer
     from ganbench.results import Results, load
@@ -45,7 +45,7 @@ _HOME = {
     "loss": ("Loss", "LossStep"),
     "metric": ("Extractor", "Features", "Measure", "Metric"),
     "networks": ("Discriminator", "Generator"),
-    "optimizer": ("Optimizer",),
+    "optimizer": ("Optimizer", "is_plain"),
     "records": ("Record",),
     "regularizer": ("Batch", "DStep", "GStep", "InnerScore", "Regularizer"),
     "results": ("Results", "load"),
@@ -108,6 +108,7 @@ __all__ = [
     "field",
     "global_stream",
     "hookimpl",
+    "is_plain",
     "kept_levels",
     "load",
     "measure",

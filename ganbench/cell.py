@@ -75,6 +75,11 @@ class Cell:
         return digest(self.spec, 12)
 
     @property
+    def stacked(self) -> bool:
+        """Whether its seeds train together, in one step."""
+        return self.engine.startswith("fused")
+
+    @property
     def name(self) -> str:
         """``SLUG-ID``, the cell's folder: only the letters of component names, so never a path."""
         stack = "_".join(r.name for r in self.regularizers) or NONE

@@ -6,111 +6,19 @@ import dataclasses
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import Any
 
 import torch
 
-from ganbench.dataset import cache_dir
+from ganbench.engines import Engine, engine_of
 from ganbench.errors import GanbenchError
 from ganbench.grid import Trial
-from ganbench.lift import Stacked, Transforms, stack, stack_turns, unstack
 from ganbench.records import Record, Status, Value
-from ganbench.state import State, Turns
 from ganbench.timing import StepClock, now
 from ganbench.training import DivergedError, Report, Trainer, Training, make_record, utc
 
-if TYPE_CHECKING:
-    from ganbench.update import Game
-
 TIMING_SECONDS = 1.0
 """How long the serial step of a cell is timed for, where its seeds trained in another engine."""
-
-
-class Engine(Protocol):
-    """How the trials of a cohort advance together."""
-
-    trainers: list[Trainer]
-
-    def advance(self, steps: int) -> None:
-        """Train ``steps`` steps of every trial."""
-
-    def settle(self) -> None:
-        """Give every trainer its own state, for evaluations and checkpoints."""
-
-    def drop(self, trainer: Trainer) -> None:
-        """Go on without one that cannot."""
-
-
-class Alone:
-    """The serial engine: one seed, plain autograd; the reference."""
-
-    def __init__(self, trainer: Trainer) -> None:
-        self.trainers = [trainer]
-
-    def advance(self, steps: int) -> None:
-        for trainer in self.trainers:
-            trainer.advance(steps)
-
-    def settle(self) -> None: ...
-
-    def drop(self, trainer: Trainer) -> None:
-        self.trainers.remove(trainer)
-
-
-class Together:
-    """The fused engine: the seeds of a cell in one step, compiled into one graph for each kind of step if asked."""
-
-    def __init__(self, trainers: Sequence[Trainer], *, compiled: bool) -> None:
-        self.trainers = list(trainers)
-        self.compiled = compiled
-        self.state = stack([t.state for t in trainers])
-        self.steps: dict[tuple[bool, ...], Callable[[State, Turns], State]] = {}
-
-    @torch.no_grad()  # transforms take the gradients; nothing is recorded between steps
-    def advance(self, steps: int) -> None:
-        lead = self.trainers[0]
-        for number in range(lead.step, lead.step + steps):
-            active = lead.active(number)
-            turns = stack_turns([t.feed.turns(active) for t in self.trainers])
-            # without the last step's logs: a graph is compiled for one set of them
-            self.state = self._step(number)(self.state._replace(logs={}), turns)
-        for trainer in self.trainers:
-            trainer.step += steps
-
-    def _step(self, number: int) -> Callable[[State, Turns], State]:
-        lead = self.trainers[0]
-        active = lead.active(number)
-        if active not in self.steps:
-            game = Stacked(dataclasses.replace(lead.game(number), derivatives=Transforms()))
-            update = lead.cell.update
-            played = cast("Game", game)  # the rule asks it for gradients and moves only: Update.stacks
-
-            def step(state: State, turns: Turns) -> State:
-                return game.finish(update.step(played, state, turns))
-
-            self.steps[active] = _compile(step) if self.compiled else step
-        return self.steps[active]
-
-    def settle(self) -> None:
-        for trainer, state in zip(self.trainers, unstack(self.state), strict=True):
-            trainer.state = state
-
-    def drop(self, trainer: Trainer) -> None:
-        self.settle()
-        self.trainers.remove(trainer)
-        self.steps.clear()
-        if self.trainers:
-            self.state = stack([t.state for t in self.trainers])
-
-
-def _compile(step: Callable[[State, Turns], State]) -> Callable[[State, Turns], State]:
-    """``step`` as one graph without breaks, from the compiler's cache on disk where it was compiled before."""
-    import os
-
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_dir() / "inductor"))
-    torch._inductor.config.compile_threads = 1  # noqa: SLF001 # its pool of processes must not outlive this one
-    compiled: Callable[[State, Turns], State] = torch.compile(step, fullgraph=True, dynamic=False)
-    return compiled
 
 
 def run_trials(
@@ -155,20 +63,12 @@ class _Cohort:
                 groups.setdefault(trainer.step, []).append(trainer)
         for trainers in groups.values():  # of one step: after a crash, seeds may have checkpoints of different ones
             try:
-                engine = self._engine(trainers)
+                engine = engine_of(trainers)
                 self._train(engine)
             except Exception as error:  # noqa: BLE001 # as above; what breaks a step breaks it for all its seeds
                 for trainer in trainers:
                     if not trainer.over:
                         self._fail(trainer.trial, trainer.folder, error)
-
-    @staticmethod
-    def _engine(trainers: Sequence[Trainer]) -> Engine:
-        kind, _, compiled = trainers[0].cell.engine.partition("+")
-        if kind == "serial":
-            (trainer,) = trainers
-            return Alone(trainer)
-        return Together(trainers, compiled=bool(compiled))
 
     def _train(self, engine: Engine) -> None:
         lead = engine.trainers[0]
@@ -206,11 +106,7 @@ class _Cohort:
             trainer.over = True
 
     def _look(self, engine: Engine, trainer: Trainer, seconds: float) -> None:
-        logs = trainer.state.logs
-        if isinstance(engine, Together):
-            place = engine.trainers.index(trainer)
-            logs = {name: value[place] for name, value in engine.state.logs.items()}
-        trainer.look(logs, seconds)
+        trainer.look(engine.logs(trainer), seconds)
 
     def _each(self, engine: Engine, action: Callable[[Trainer], object]) -> None:
         """Do ``action`` to each trial; one that diverged ends, the others go on."""

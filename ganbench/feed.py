@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,10 +16,16 @@ from ganbench.state import Side, Slots, Turn, Turns
 from ganbench.streaming import Streamed, placed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from ganbench.networks import Network
     from ganbench.regularizer import Regularizer
+
+CHUNK = 16
+"""torch draws normal numbers in chunks of 16: several draws of a multiple of it are one draw of their total."""
+BLOCK_STEPS, BLOCK_BYTES = 32, 4 * 2**20
+"""Limits of what is drawn at once for one seed: enough that calls do not count, and not more than caches hold."""
+PLAYERS: tuple[Side, Side] = ("d", "g")
 
 
 class Shuffled:
@@ -27,6 +34,12 @@ class Shuffled:
     def __init__(self, samples: Samples | Streamed, rng: Generator) -> None:
         self.samples, self.rng = samples, rng
         self.order = torch.empty(0, dtype=torch.int64)
+
+    def batches(self, n: int, size: int) -> Samples:
+        """The next ``n`` batches, [n, size, ...]."""
+        drawn = self.draw(n * size)
+        labels = None if drawn.y is None else drawn.y.view(n, size)
+        return Samples(drawn.x.view(n, size, *drawn.x.shape[1:]), labels)
 
     def draw(self, n: int) -> Samples:
         """The next ``n`` samples."""
@@ -47,9 +60,11 @@ class Fresh:
         self.sampler, self.rng = sampler, rng
         self.order = torch.empty(0, dtype=torch.int64)
 
-    def draw(self, n: int) -> Samples:
-        """``n`` fresh samples."""
-        return self.sampler.sample(n, self.rng)
+    def batches(self, n: int, size: int) -> Samples:
+        """``n`` fresh batches, [n, size, ...]."""
+        drawn = [self.sampler.sample(size, self.rng) for _ in range(n)]
+        labels = [d.y for d in drawn if d.y is not None]
+        return Samples(torch.stack([d.x for d in drawn]), torch.stack(labels) if labels else None)
 
 
 class Feed:
@@ -87,28 +102,67 @@ class Feed:
         else:
             self.real = Fresh(source, data)
 
+    @property
+    def longest(self) -> int:
+        """How many steps are drawn at once: what fits into ``BLOCK_BYTES``."""
+        values = self.batch * (self.latent + math.prod(self.shape)) * (self.d_turns + 1)
+        return max(1, min(BLOCK_STEPS, BLOCK_BYTES // (values * self.dtype.itemsize)))
+
     def turns(self, active: Sequence[bool]) -> Turns:
         """The inputs of the next step, in which the regularizers marked ``active`` take part."""
-        d = tuple(self._turn("d", self._draw(), active) for _ in range(self.d_turns))
-        last = d[-1]
-        return Turns(d, self._turn("g", Samples(last.real, last.labels), active))
+        return picked(self.block(active, 1), 0)
 
-    def _draw(self) -> Samples:
-        drawn = self.real.draw(self.batch)
-        return Samples(drawn.x.to(self.device, self.dtype), None if drawn.y is None else drawn.y.to(self.device))
+    def block(self, active: Sequence[bool], n: int) -> Turns:
+        """The inputs of the next ``n`` steps, in all of which the same regularizers take part: a leading axis [n].
 
-    def _turn(self, player: Side, real: Samples, active: Sequence[bool]) -> Turn:
-        latents = torch.randn(self.batch, self.latent, generator=self.latents, dtype=self.dtype)
-        noise: list[Slots] = []
+        They are the numbers that ``n`` calls for one step draw.
+        """
+        drawn = self.real.batches(n * self.d_turns, self.batch)
+        x = drawn.x.to(self.device, self.dtype).view(n, self.d_turns, *drawn.x.shape[1:])
+        y = None if drawn.y is None else drawn.y.to(self.device).view(n, self.d_turns, self.batch)
+        latents = self._latents(n * (self.d_turns + 1)).to(self.device, non_blocking=True)
+        latents = latents.view(n, self.d_turns + 1, self.batch, self.latent)
+        noise = self._noise(active, n)
+        redrawn = self._redrawn(n)
+        turns = [
+            Turn(x[:, i], None if y is None else y[:, i], latents[:, i], noise[i], redrawn[i])
+            for i in range(self.d_turns)
+        ]
+        last = turns[-1]
+        return Turns(tuple(turns), Turn(last.real, last.labels, latents[:, -1], noise[-1], redrawn[-1]))
+
+    def _latents(self, n: int) -> Tensor:
+        """Latents of the next ``n`` turns, [n, B, latent]."""
+        shape = self.batch, self.latent
+        if self.batch * self.latent % CHUNK == 0:
+            return torch.randn(n, *shape, generator=self.latents, dtype=self.dtype)
+        return torch.stack([torch.randn(shape, generator=self.latents, dtype=self.dtype) for _ in range(n)])
+
+    def _noise(self, active: Sequence[bool], n: int) -> list[tuple[Slots, ...]]:
+        """For each turn of a step, the noise of each regularizer with a leading axis [n]."""
+        turns: list[list[Slots]] = [[] for _ in range(self.d_turns + 1)]
         size, shape = self.batch, self.shape
         for r, rng, on in zip(self.regularizers, self.noise, active, strict=True):
-            shapes = Batch(
-                player=player, size=size, shape=shape, latent=self.latent, dtype=self.dtype, device=self.device
-            )
-            noise.append(r.noise(shapes, rng) if on and r.uses("noise") else {})
+            drawn: list[list[Slots]] = []
+            if on and r.uses("noise"):
+                batches = [
+                    Batch(player=p, size=size, shape=shape, latent=self.latent, dtype=self.dtype, device=self.device)
+                    for p in PLAYERS
+                ]
+                order = [batches[0]] * self.d_turns + [batches[1]]
+                drawn = [[r.noise(batch, rng) for batch in order] for _ in range(n)]
+            for i, turn in enumerate(turns):
+                turn.append(_joined([step[i] for step in drawn]))
             size, shape = r.packed(size, shape)
-        d_noise = self.discriminator.redraw(self.batch, self.d_noise) if self.discriminator else {}
-        return Turn(real.x, real.y, latents.to(self.device, non_blocking=True), tuple(noise), d_noise)
+        return [tuple(turn) for turn in turns]
+
+    def _redrawn(self, n: int) -> list[Slots]:
+        """For each turn of a step, the buffers of D that are drawn anew, with a leading axis [n]."""
+        turns = self.d_turns + 1
+        if self.discriminator is None or not self.discriminator.random:
+            return [{}] * turns
+        drawn = [self.discriminator.redraw(self.batch, self.d_noise) for _ in range(n * turns)]
+        return [_joined(drawn[i::turns]) for i in range(turns)]
 
     def state(self) -> dict[str, Tensor]:
         """Positions of all the streams and of the data, as tensors."""
@@ -124,3 +178,31 @@ class Feed:
         for i, rng in enumerate(self.noise):
             rng.set_state(state[f"stream.regularizer-{i}"])
         self.real.order = state["order"]
+
+
+def _joined(steps: Sequence[Slots]) -> Slots:
+    """The tensors of several steps, with a leading axis."""
+    return {name: torch.stack([step[name] for step in steps]) for name in (steps[0] if steps else {})}
+
+
+def picked(turns: Turns, k: int) -> Turns:
+    """The inputs of the k-th step of a block."""
+
+    def pick(turn: Turn) -> Turn:
+        noise = tuple({name: value[k] for name, value in slots.items()} for slots in turn.noise)
+        labels = None if turn.labels is None else turn.labels[k]
+        redrawn = {name: value[k] for name, value in turn.d_noise.items()}
+        return Turn(turn.real[k], labels, turn.latents[k], noise, redrawn)
+
+    return Turns(tuple(pick(turn) for turn in turns.d), pick(turns.g))
+
+
+def runs(first: int, steps: int, kind: Callable[[int], tuple[bool, ...]], longest: int) -> Iterator[tuple[int, int]]:
+    """(start, length) of the runs of steps of one kind, none longer than ``longest``, from step ``first`` on."""
+    start, end = first, first + steps
+    while start < end:
+        length = 1
+        while length < min(longest, end - start) and kind(start + length) == kind(start):
+            length += 1
+        yield start, length
+        start += length

@@ -19,7 +19,6 @@ from ganbench.exclude import BECAUSE, Exclude
 from ganbench.metric import Metric
 from ganbench.registry import Registry, located
 from ganbench.settings import Settings, parse_duration
-from ganbench.update import Update
 
 __all__ = [
     "AXES",
@@ -190,18 +189,11 @@ class Grid:
                 ema_warmup=settings.ema_warmup,
                 samples=settings.samples,
                 precision=settings.precision,
-                engine=_engine(settings, parts["update"]),
+                engine=settings.engine + ("+compiled" if settings.compile else ""),
             )
 
     def _run_table(self) -> dict[str, Any]:
         return {k: v for k, v in self.table.get("run", {}).items() if k != "name"}
-
-
-def _engine(settings: Settings, update: Update) -> str:
-    """What a cell is trained with: ``serial`` where its update rule does not stack, whatever the grid asks."""
-    if settings.engine == "serial" or not update.stacks:
-        return "serial"
-    return "fused+compiled" if settings.compile else "fused"
 
 
 def _metrics(value: object, place: str, registry: Registry) -> tuple[Metric, ...]:

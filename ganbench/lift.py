@@ -1,21 +1,22 @@
-"""Stack the seeds of a cell: one game over tensors with a leading seed axis, by function transforms."""
+"""Lift a step that is written for one seed to all seeds of a cell at once, by function transforms."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from ganbench import foreach
 from ganbench.derivatives import Gradient
-from ganbench.state import Params, Player, Side, State, Turn, Turns
-from ganbench.step import Game
+from ganbench.state import Params, State, Turns
 
 Aux = TypeVar("Aux")
 Tree = TypeVar("Tree")
+Step: TypeAlias = Callable[[State, Turns], State]
+"""A whole training step as a pure function."""
 
 
 class Transforms:
@@ -43,106 +44,60 @@ class Transforms:
         return x, scores, buffers, gradient
 
 
-@dataclass(frozen=True)
-class Stacked:
-    """The game of all seeds of a cell at once: every tensor has a leading seed axis, but the counts of steps.
+def over_seeds(step: Step) -> Step:
+    """``step`` over states and inputs with a leading seed axis; the whole of it is mapped, optimizers included.
 
-    Rules of first order (what needs only gradients and moves) play it as they play a game of one seed. ``game``
-    must take its gradients by :class:`Transforms`. Optimizers are elementwise, so they see the stacked tensors
-    themselves; everything else is written for one seed and mapped over the axis.
+    Counts (of steps, and single numbers among an optimizer's slots) are the same in all seeds and have no such axis.
+    ``step`` must take its gradients by :class:`Transforms`.
     """
+    foreach.batch()
 
-    game: Game
-
-    def d_grads(self, state: State, turn: Turn) -> tuple[Params, State]:
-        return self._mapped(self.game.d_grads, state, turn)
-
-    def g_grads(self, state: State, turn: Turn) -> tuple[Params, State]:
-        return self._mapped(self.game.g_grads, state, turn)
-
-    def apply_d(self, state: State, grads: Params) -> State:
-        return state._replace(d=self._moved("d", state.d, grads, state))
-
-    def apply_g(self, state: State, grads: Params) -> State:
-        return state._replace(g=self._moved("g", state.g, grads, state))
-
-    def finish(self, state: State) -> State:
-        return self.game.finish(state)
-
-    def _mapped(
-        self, turn_of: Callable[[State, Turn], tuple[Params, State]], state: State, turn: Turn
-    ) -> tuple[Params, State]:
-        bare = _bare(state)
-
-        def single(one: State, its: Turn) -> tuple[Params, State]:
-            grads, after = turn_of(one._replace(step=state.step), its)
-            return grads, _bare(after)
-
-        grads, after = vmap(single)(bare, turn)
-        return grads, after._replace(
-            g=after.g._replace(optimizer=state.g.optimizer),
-            d=after.d._replace(optimizer=state.d.optimizer),
-            step=state.step,
-        )
-
-    def _moved(self, player: Side, net: Player, grads: Params, state: State) -> Player:
-        mover = self.game.movers[player]
-        params, slots = mover.update(net.params, grads, net.optimizer, mover.rate(player))
-        if self.game.projects(player):
-            params = vmap(lambda one, own: self.game.project(player, one, own))(params, state.regularizers)
-        return net._replace(params=params, optimizer=slots)
-
-
-def _bare(state: State) -> State:
-    """A state without what has no seed axis: optimizers' slots and the count of steps."""
-    return state._replace(g=state.g._replace(optimizer={}), d=state.d._replace(optimizer={}), step=torch.empty(0))
-
-
-def vmap(function: Callable[..., Tree]) -> Callable[..., Tree]:
-    """``torch.vmap`` over every tensor of the arguments, which may hold None and empty dictionaries."""
-
-    def mapped(*args: Any) -> Tree:
-        leaves, spec = pytree.tree_flatten(args)
-        places = [
-            i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.dim() > 0 and leaf.numel() > 0
-        ]
+    def mapped(state: State, turns: Turns) -> State:
+        paths, spec = pytree.tree_flatten_with_path((state, turns))
+        leaves = [leaf for _, leaf in paths]
+        places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
+        shared = [_is_count(paths[i][0][1:], leaves[i]) for i in places]
         rebuilt: list[Any] = []
 
-        def flat(*tensors: Tensor) -> tuple[Tensor, ...]:
+        def flat(*tensors: Tensor) -> tuple[list[Tensor], list[Tensor]]:
             filled = list(leaves)
             for place, tensor in zip(places, tensors, strict=True):
                 filled[place] = tensor
-            out, out_spec = pytree.tree_flatten(function(*pytree.tree_unflatten(filled, spec)))
-            rebuilt[:] = [out_spec, out]
-            return tuple(leaf for leaf in out if isinstance(leaf, Tensor) and leaf.numel() > 0)
+            out, out_spec = pytree.tree_flatten_with_path(step(*pytree.tree_unflatten(filled, spec)))
+            counts = [_is_count(path, leaf) for path, leaf in out]
+            rebuilt[:] = [out_spec, counts]
+            return (
+                [leaf for (_, leaf), count in zip(out, counts, strict=True) if not count],
+                [leaf for (_, leaf), count in zip(out, counts, strict=True) if count],
+            )
 
-        outputs = iter(torch.vmap(flat)(*(leaves[i] for i in places)))
-        out_spec, out = rebuilt
-        full = [next(outputs) if isinstance(leaf, Tensor) and leaf.numel() > 0 else leaf for leaf in out]
-        result: Tree = pytree.tree_unflatten(full, out_spec)
+        # a seed's noise and generators are its inputs: whatever else a step draws is an error
+        over: Any = torch.vmap(
+            flat,
+            in_dims=tuple(None if s else 0 for s in shared),
+            out_dims=(0, None),  # type: ignore[arg-type] # None means not mapped, as it does in in_dims
+            randomness="error",
+        )
+        single, counted = map(iter, over(*(leaves[i] for i in places)))
+        out_spec, counts = rebuilt
+        result: State = pytree.tree_unflatten([next(counted if c else single) for c in counts], out_spec)
         return result
 
     return mapped
 
 
-def _mapped_over(leaf: object) -> bool:
-    return isinstance(leaf, Tensor) and leaf.dim() > 0 and leaf.numel() > 0
+def _is_count(path: tuple[Any, ...], leaf: object) -> bool:
+    """Whether a leaf of a state is a number that all seeds have in common."""
+    names = [getattr(key, "name", None) for key in path]
+    return names[:1] == ["step"] or ("optimizer" in names and isinstance(leaf, Tensor) and leaf.dim() == 0)
 
 
 def stack(states: Sequence[State]) -> State:
-    """One state with a leading seed axis, from the states of several seeds that are equally far.
-
-    Counts of optimizers (single tensors in a dictionary of slots) and of steps stay as they are: they are the same
-    in all seeds.
-    """
-    first = states[0]
-
-    def joined(path: tuple[Any, ...], *leaves: Tensor) -> Tensor:
-        counts = any(getattr(key, "name", None) == "optimizer" for key in path) and leaves[0].dim() == 0
-        return leaves[0] if counts else torch.stack(leaves)
-
-    stacked: State = pytree.tree_map_with_path(joined, *(s._replace(step=torch.empty(0)) for s in states))
-    return stacked._replace(step=first.step)
+    """One state with a leading seed axis, from the states of several seeds that are equally far."""
+    stacked: State = pytree.tree_map_with_path(
+        lambda path, *leaves: leaves[0] if _is_count(path, leaves[0]) else torch.stack(leaves), *states
+    )
+    return stacked
 
 
 def unstack(state: State) -> list[State]:
@@ -150,17 +105,15 @@ def unstack(state: State) -> list[State]:
     seeds = next(iter(state.g.params.values())).shape[0]
 
     def one(i: int) -> State:
-        def taken(path: tuple[Any, ...], leaf: Tensor) -> Tensor:
-            counts = any(getattr(key, "name", None) == "optimizer" for key in path) and leaf.dim() == 0
-            return leaf if counts else leaf[i].clone()
-
-        single: State = pytree.tree_map_with_path(taken, state._replace(step=torch.empty(seeds, 0)))
-        return single._replace(step=state.step)
+        single: State = pytree.tree_map_with_path(
+            lambda path, leaf: leaf if _is_count(path, leaf) else leaf[i].clone(), state
+        )
+        return single
 
     return [one(i) for i in range(seeds)]
 
 
-def stack_turns(turns: Sequence[Turns]) -> Turns:
-    """The inputs of one step for several seeds, with a leading seed axis."""
-    stacked: Turns = pytree.tree_map(lambda *leaves: None if leaves[0] is None else torch.stack(leaves), *turns)
+def stack_turns(turns: Sequence[Turns], axis: int = 0) -> Turns:
+    """The inputs of one step for several seeds, with a leading seed axis; of a block of steps, with it at ``axis``."""
+    stacked: Turns = pytree.tree_map(lambda *leaves: None if leaves[0] is None else torch.stack(leaves, axis), *turns)
     return stacked

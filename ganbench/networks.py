@@ -78,6 +78,11 @@ class Network:
         self.params: Params = {name: p.detach().clone() for name, p in module.named_parameters()}
         self.buffers: Params = {name: b.detach().clone() for name, b in module.named_buffers()}
 
+    @property
+    def random(self) -> bool:
+        """Whether any part of it is redrawn."""
+        return bool(self._redrawn)
+
     def redraw(self, size: int, rng: torch.Generator) -> Params:
         """New values of the buffers of every :class:`Redrawn` part, for a batch of ``size``, in their own type."""
         drawn: Params = {}
@@ -90,13 +95,6 @@ class Network:
 
     def __call__(self, params: Params, buffers: Params, *inputs: Tensor | bool | str | None) -> tuple[Tensor, Params]:
         """The module's output under ``params`` and ``buffers``, and the buffers after the call."""
-        import torch
-
-        # Modules that carry parametrizations or are traced by the compiler go through torch's own route.
-        if torch.compiler.is_compiling():
-            written = {name: b.clone() for name, b in buffers.items()}
-            traced: Tensor = torch.func.functional_call(self.module, {**params, **written}, inputs)
-            return traced, written
         for owner, leaf, name in self._params:
             owner[leaf] = params[name]
         written = buffers

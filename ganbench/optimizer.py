@@ -7,11 +7,23 @@ from typing import TYPE_CHECKING
 from ganbench.component import Component, field
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ganbench.state import Params, Side
 
 
+def is_plain(tensor: Tensor) -> bool:
+    """Whether ``tensor`` is one of numbers: neither stacked over seeds nor without numbers, for tracing.
+
+    In-place kernels of their own, such as ``torch._fused_adam_``, serve plain tensors alone.
+    """
+    import torch
+
+    return type(tensor) is torch.Tensor and not torch._C._functorch.is_batchedtensor(tensor)  # noqa: SLF001 # nothing public tells
+
+
 class Optimizer(Component, role="optimizer"):
-    """A rule that is elementwise in the parameters, so that one call serves parameters stacked over seeds."""
+    """A rule that is elementwise in the parameters, written for one seed."""
 
     lr_g: float = field(default=2e-4, ge=0.0, doc="learning rate of the generator")
     lr_d: float = field(default=2e-4, ge=0.0, doc="learning rate of the discriminator")

@@ -53,8 +53,6 @@ class Settings(Component, role="run", name="run"):
         parse_duration(self.timeout, place=".timeout")
         if isinstance(self.seeds, tuple) and len(set(self.seeds)) != len(self.seeds):
             raise ConfigError(f"{list(self.seeds)} names a seed twice", place=".seeds")
-        if self.compile and self.engine == "serial":
-            raise ConfigError("only the fused engine is compiled", place=".compile", hint='add engine = "fused"')
         if self.ema_images and self.ema != DEFAULT_EMA:
             raise ConfigError("ema and ema_images both say how long the average lasts", place=".ema_images")
         if not self.seed_list:

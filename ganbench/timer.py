@@ -17,7 +17,7 @@ import torch
 
 from ganbench import codeprint, environment, timing
 from ganbench.cell import Cell, Trial
-from ganbench.cohort import Together
+from ganbench.engines import Together
 from ganbench.machine import BUSY, Watch, gpu_state
 from ganbench.pacing import Paced, Subject, pace, window
 from ganbench.processes import die_with
@@ -68,7 +68,7 @@ class Steps:
         self.trainer = Trainer(Trial(cell, 0), job.file.parent, Training(job.device, threads=job.threads), _silent)
         self.period = self.trainer.period
         self.stride = 1
-        engine = Together([self.trainer], compiled=True) if job.mode == "compiled" else self.trainer
+        engine = Together([self.trainer], mapped=False, compiled=True) if job.mode == "compiled" else self.trainer
         self.steps: Callable[[int], None] = engine.advance
 
     def advance(self) -> None:

@@ -19,7 +19,7 @@ from ganbench import checkpoint, codeprint, environment, players
 from ganbench.derivatives import Autograd
 from ganbench.errors import ResultsError
 from ganbench.evaluation import Bench, check_spec, generate
-from ganbench.feed import Feed
+from ganbench.feed import Feed, picked, runs
 from ganbench.grid import Trial
 from ganbench.networks import Network
 from ganbench.pictures import sample_picture
@@ -175,10 +175,11 @@ class Trainer:
 
     def advance(self, steps: int) -> None:
         """Train ``steps`` steps."""
-        for number in range(self.step, self.step + steps):
-            game = self.game(number)
-            turns = self.feed.turns(game.active)
-            self.state = game.finish(self.cell.update.step(game, self.state, turns))
+        for start, length in runs(self.step, steps, self.active, self.feed.longest):
+            game = self.game(start)
+            block = self.feed.block(game.active, length)
+            for k in range(length):
+                self.state = game.finish(self.cell.update.step(game, self.state, picked(block, k)))
         self.step += steps
 
     # -- a whole trial -----------------------------------------------------------------------------------------

@@ -136,11 +136,6 @@ class Update(Component, role="update"):
         """After how many steps the rule repeats."""
         return 1
 
-    @property
-    def stacks(self) -> bool:
-        """Whether it plays a game of stacked seeds: it asks for gradients and moves only, and works elementwise."""
-        return True
-
     def init(self, state: State) -> dict[str, Params]:
         """The first ``state.update``, from a state without one: dictionaries of tensors that steps may replace."""
         del state

@@ -59,7 +59,7 @@ def work(job: Job, events: Connection, lifeline: Connection) -> None:
         _tell(events, "broken", {"reason": f"{type(error).__name__}: {error}", "log": traceback.format_exc()})
         return
     trials = [Trial(cell, seed) for seed in job.seeds]
-    for together in [trials] if cell.engine != "serial" else [[trial] for trial in trials]:
+    for together in [trials] if cell.stacked else [[trial] for trial in trials]:
         if _train(together, job, events) == "oom":
             return  # memory is not to be trusted after that: the other seeds get a new process
 

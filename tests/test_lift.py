@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,9 @@ import pytest
 import torch
 
 from ganbench import checkpoint
+from ganbench.engines import Together
 from ganbench.grid import Cell, Grid, Trial
-from ganbench.lift import Stacked, Transforms, stack, stack_turns, unstack
+from ganbench.lift import stack, unstack
 from ganbench.registry import Registry
 from ganbench.training import Trainer, Training
 
@@ -53,19 +53,15 @@ def trainers(cell: Cell, folder: Path) -> list[Trainer]:
     return [Trainer(Trial(cell, seed), folder, Training(), lambda kind, content: None) for seed in range(SEEDS)]
 
 
-def train_stacked(cell: Cell, folder: Path, compiled: str = ""):
+def train_in(engine: str, cell: Cell, folder: Path):
     single = trainers(cell, folder)
-    state = stack([t.state for t in single])
-
-    def one(game: Stacked, state, turns):
-        return game.finish(cell.update.step(game, state, turns))
-
-    advance = torch.compile(one, fullgraph=True, backend=compiled, dynamic=False) if compiled else one
-    for step in range(STEPS):
-        game = Stacked(dataclasses.replace(single[0].game(step), derivatives=Transforms()))
-        with torch.no_grad():
-            state = advance(game, state, stack_turns([t.feed.turns(game.game.active) for t in single]))
-    return state
+    kind, _, compiled = engine.partition("+")
+    groups = [single] if kind == "fused" else [[t] for t in single]
+    for group in groups:
+        together = Together(group, mapped=kind == "fused", compiled=bool(compiled))
+        together.advance(STEPS)
+        together.settle()
+    return [t.state for t in single]
 
 
 def train_serial(cell: Cell, folder: Path):
@@ -75,8 +71,8 @@ def train_serial(cell: Cell, folder: Path):
     return [t.state for t in single]
 
 
-def assert_same(stacked, serial) -> None:
-    for one, other in zip(unstack(stacked), serial, strict=True):
+def assert_same(states, serial) -> None:
+    for one, other in zip(states, serial, strict=True):
         left, right = checkpoint.flatten(one), checkpoint.flatten(other)
         assert left.keys() == right.keys()
         for name, value in right.items():
@@ -86,13 +82,13 @@ def assert_same(stacked, serial) -> None:
 @pytest.mark.parametrize("loss", LOSSES)
 def test_every_loss_trains_stacked_as_it_does_alone(cell, tmp_path, loss):
     chosen = cell(loss=loss)
-    assert_same(train_stacked(chosen, tmp_path), train_serial(chosen, tmp_path))
+    assert_same(train_in("fused", chosen, tmp_path), train_serial(chosen, tmp_path))
 
 
 @pytest.mark.parametrize("regularizer", REGULARIZERS, ids=str)
 def test_every_regularizer_trains_stacked_as_it_does_alone(cell, tmp_path, regularizer):
     chosen = cell(regularizer=[regularizer])
-    assert_same(train_stacked(chosen, tmp_path), train_serial(chosen, tmp_path))
+    assert_same(train_in("fused", chosen, tmp_path), train_serial(chosen, tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -113,14 +109,7 @@ def test_every_regularizer_trains_stacked_as_it_does_alone(cell, tmp_path, regul
 )
 def test_optimizers_rules_and_running_statistics_stack_too(cell, tmp_path, axes):
     chosen = cell(**axes)
-    assert_same(train_stacked(chosen, tmp_path), train_serial(chosen, tmp_path))
-
-
-@pytest.mark.slow
-def test_a_whole_step_compiles_into_one_graph(cell, tmp_path):
-    """fullgraph: a break would raise. The backend runs the traced graph as it is, so no C++ compiler is needed."""
-    chosen = cell(regularizer=[["spectral-norm", "r1", "gradient-clipping"]])
-    assert_same(train_stacked(chosen, tmp_path, compiled="aot_eager"), train_serial(chosen, tmp_path))
+    assert_same(train_in("fused", chosen, tmp_path), train_serial(chosen, tmp_path))
 
 
 def test_unstacking_is_the_inverse_of_stacking(cell, tmp_path):

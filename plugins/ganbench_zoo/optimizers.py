@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ganbench import Component, Optimizer, field, hookimpl
+from ganbench import Component, Optimizer, field, hookimpl, is_plain
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,7 +51,7 @@ class Adam(Optimizer, name="adam", source="https://arxiv.org/abs/1412.6980"):
     def update(
         self, params: Params, grads: Params, slots: dict[str, Params], lr: float
     ) -> tuple[Params, dict[str, Params]]:
-        if not torch.compiler.is_compiling():
+        if is_plain(next(iter(params.values()))):
             return self._fused(params, grads, slots, lr)
         g = ordered(params, grads)  # what a compiler fuses itself
         t = slots["step"][COUNT] + 1

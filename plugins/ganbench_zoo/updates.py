@@ -54,11 +54,6 @@ class Composed(Update):
         """That of ``inner``."""
         return self.inner.period
 
-    @property
-    def stacks(self) -> bool:
-        """Whether ``inner`` does."""
-        return self.inner.stacks
-
     def init(self, state: State) -> dict[str, Params]:
         return self.inner.init(state)
 

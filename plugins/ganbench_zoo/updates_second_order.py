@@ -29,11 +29,6 @@ class SecondOrder(Composed):
                 return f"{self.name} derives gradients, and those of {part.role} {part.name} cannot be derived"
         return super().mismatch(cell)
 
-    @property
-    def stacks(self) -> bool:
-        """No: it derives objectives, which are mapped over seeds only as a whole."""
-        return False
-
 
 class Consensus(SecondOrder, name="consensus", source="https://arxiv.org/abs/1705.10461"):
     """Both players descend their loss + (gamma / 2) |v|^2, whose gradient draws the game to where v = 0.

@@ -6,7 +6,7 @@ from torch import nn
 from ganbench import Samples, stream
 from ganbench.derivatives import Autograd
 from ganbench.feed import Feed
-from ganbench.lift import Stacked, Transforms, stack, stack_turns
+from ganbench.lift import Transforms, over_seeds, stack, stack_turns
 from ganbench.networks import Network
 from ganbench.step import Game, initial_state
 from ganbench_zoo.losses import NonSaturating
@@ -91,10 +91,13 @@ def train_stacked(regularizers, steps, seeds, **settings):
     single = [Training(regularizers, seed=seed, **settings) for seed in range(seeds)]
     state = stack([t.state for t in single])
     for step in range(steps):
-        game = Stacked(single[0].game(step, Transforms()))
+        game = single[0].game(step, Transforms())
+
+        def one(state, turns, game=game):
+            return game.finish(Alternating().step(game, state, turns))
+
         with torch.no_grad():
-            turns = stack_turns([t.feed.turns(game.game.active) for t in single])
-            state = game.finish(Alternating().step(game, state, turns))
+            state = over_seeds(one)(state._replace(logs={}), stack_turns([t.feed.turns(game.active) for t in single]))
     return state
 
 

@@ -1,0 +1,149 @@
+"""A whole step as one compiled graph: both gradients, both optimizers and the average, without a break."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from ganbench.dataset import cache_dir
+from ganbench.errors import ContractError
+from ganbench.lift import Step
+from ganbench.state import State, Turns
+
+Flat = list[Tensor]
+"""The tensors of a state in the order of its template, without logs."""
+OPTIONS: dict[str, Any] = {
+    # one C++ function for the whole step: a small step is mostly calls of kernels, from Python 4 times as long
+    "cpp_wrapper": True,
+    # the function that calls them in a file of its own, which need not be optimized: a fifth of the compile time
+    "cpp_wrapper_build_separate": True,
+    "aot_inductor.compile_wrapper_opt_level": "O0",
+    "size_asserts": False,
+    # the compiler's pool of processes must not outlive this one
+    "compile_threads": 1,
+}
+
+
+class Graph:
+    """``step`` traced once, for tensors like those it first sees, and compiled.
+
+    Tracing runs the step on tensors without numbers, so what is not a tensor (coefficients, the set of active
+    regularizers) is a constant of the graph, and a step that branches on a number of a tensor is refused.
+    """
+
+    def __init__(self, step: Step, template: State) -> None:
+        self.step = step
+        self.template = template._replace(logs={})
+        self.names = paths(self.template)
+        self.logs: list[str] = []
+        """The names of the logs, which come after the state in what :meth:`run` returns."""
+        self._call: Callable[[Flat], Flat] | None = None
+
+    def run(self, state: Flat, turns: Turns) -> Flat:
+        """The tensors of the state after the step, and its logs."""
+        inputs = [*state, *(leaf for leaf in pytree.tree_leaves(turns) if isinstance(leaf, Tensor))]
+        if self._call is None:
+            self._call = self._compiled(inputs, turns)
+        return self._call(inputs)
+
+    def _compiled(self, inputs: Flat, turns: Turns) -> Callable[[Flat], Flat]:
+        from torch.fx.experimental.proxy_tensor import make_fx
+
+        shape = pytree.tree_structure(self.template)
+        turn_leaves, turn_shape = pytree.tree_flatten(turns)
+        n = len(self.names)
+
+        def flat(*tensors: Tensor) -> Flat:
+            given = iter(tensors[n:])
+            filled = [next(given) if isinstance(leaf, Tensor) else leaf for leaf in turn_leaves]
+            state = pytree.tree_unflatten(list(tensors[:n]), shape)
+            after = self.step(state, pytree.tree_unflatten(filled, turn_shape))
+            self.logs = list(after.logs)
+            kept = [_laid_out(t, like) for t, like in zip(ordered(after, self.names), tensors, strict=False)]
+            return kept + list(after.logs.values())
+
+        # what a network holds beside parameters and buffers is a constant, not without numbers
+        traced = make_fx(flat, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
+        compiled = compile_traced(traced, inputs)
+        if inputs[0].device.type == "cuda":
+            return Replayed(compiled, inputs)
+        return lambda tensors: list(compiled(*tensors))
+
+
+def compile_traced(traced: torch.fx.GraphModule, inputs: Flat) -> Callable[..., Sequence[Tensor]]:
+    """Machine code for ``traced``, from the compiler's cache on disk where it was compiled before."""
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_dir() / "inductor"))
+    from torch._inductor.compile_fx import compile_fx
+
+    compiled: Any = compile_fx(traced, inputs, config_patches=OPTIONS)
+    return cast("Callable[..., Sequence[Tensor]]", compiled)
+
+
+class Replayed:
+    """A compiled step as one CUDA graph: what one step launches is launched by one call.
+
+    The state lies in the graph's own memory and is moved on there; what :meth:`__call__` returns is overwritten by
+    the next call. Before it is trusted, it is held against the plain call on the same inputs.
+    """
+
+    def __init__(self, compiled: Callable[..., Sequence[Tensor]], inputs: Flat) -> None:
+        self.compiled = compiled
+        self.held = [t.clone() for t in inputs]
+        self.graph: torch.cuda.CUDAGraph | None = torch.cuda.CUDAGraph()
+        expected = [t.clone() for t in compiled(*self.held)]
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call] # torch leaves it untyped
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):  # what allocates on a first call must have done so
+            for _ in range(2):
+                compiled(*self.held)
+        torch.cuda.current_stream().wait_stream(side)
+        with torch.cuda.graph(self.graph):
+            # a copy each: an output may be an input, and inputs are overwritten
+            self.outputs = [t.clone() for t in compiled(*self.held)]
+        found = self(inputs)
+        same = all(
+            torch.allclose(a, b, rtol=1e-4, atol=1e-6, equal_nan=True) for a, b in zip(found, expected, strict=True)
+        )
+        if not same:
+            self.graph = None
+
+    def __call__(self, inputs: Flat) -> Flat:
+        if self.graph is None:
+            return list(self.compiled(*inputs))
+        for held, given in zip(self.held, inputs, strict=True):
+            if held.data_ptr() != given.data_ptr():
+                held.copy_(given)
+        self.graph.replay()
+        return list(self.outputs)
+
+
+def _laid_out(tensor: Tensor, like: Tensor) -> Tensor:
+    """``tensor`` with the strides of ``like``: a graph is compiled for those of its inputs, which come out of it."""
+    if tensor.stride() == like.stride():
+        return tensor
+    return torch.empty_strided(like.shape, like.stride(), dtype=like.dtype, device=like.device).copy_(tensor)
+
+
+def paths(state: State) -> list[str]:
+    """The path of every tensor of a state, in order."""
+    return [pytree.keystr(path) for path, _ in pytree.tree_flatten_with_path(state)[0]]
+
+
+def ordered(state: State, names: Sequence[str]) -> Flat:
+    """The tensors of ``state`` without logs in the order of ``names``: dictionaries may have been rebuilt in another.
+
+    Raises:
+        ContractError: a step added or dropped a tensor.
+    """
+    found = {pytree.keystr(path): leaf for path, leaf in pytree.tree_flatten_with_path(state._replace(logs={}))[0]}
+    if found.keys() != set(names):
+        changed = ", ".join(sorted(found.keys() ^ set(names)))
+        raise ContractError(
+            f"a step changed which tensors the state has: {changed}", hint="init() must have all that observe() writes"
+        )
+    return [found[name] for name in names]
