@@ -25,12 +25,12 @@ def with_marks(
 ) -> tuple[Row, ...]:
     """The rows with their best means marked, and those whose paired difference from a best one is within noise.
 
-    Only rows of one protocol in which no trial failed are looked at. A row is within noise if Student's paired t test
-    does not tell it from the best, with p > 0.05 and no correction, which would call still more rows tied.
+    Only rows of one data set and protocol in which no trial failed are looked at. A row is within noise if Student's
+    paired t test does not tell it from the best, with p > 0.05 and no correction, which would call still more tied.
     """
     best: list[set[str]] = [set() for _ in rows]
     tied: list[set[str]] = [set() for _ in rows]
-    protocols = [tuple(joined(g.trials, fact) for fact in PROTOCOL) for g in groups]
+    protocols = [tuple(joined(g.trials, fact) for fact in ("dataset", *PROTOCOL)) for g in groups]
     for column, protocol in itertools.product(columns, dict.fromkeys(protocols)):
         if column.kind != "measure" or column.better is None:
             continue

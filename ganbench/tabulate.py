@@ -30,6 +30,7 @@ from ganbench.table import (
     Table,
     Tally,
 )
+from ganbench.text import kinds_of
 from ganbench.trials import (
     Asked,
     Group,
@@ -339,8 +340,8 @@ def _note(group: Group, tally: Tally) -> str:
     notes = []
     for status, n in tally.failures.items():
         failed = [t for t in group.trials if t["status"] == status]
-        reasons = Counter(str(t["reason"]) for t in failed if given(t["reason"]) and t["reason"])
-        said = "; ".join(reason if k == n else f"{reason} ({k})" for reason, k in reasons.items())
+        reasons = kinds_of(str(t["reason"]) for t in failed if given(t["reason"]) and t["reason"])
+        said = "; ".join(kind if len(of) == n else f"{kind} ({len(of)})" for kind, of in reasons.items())
         seeds = sorted({t["seed"] for t in failed})
         some = {t["seed"] for t in group.trials} - set(seeds)
         where = f" (seed {', '.join(map(str, seeds))})" if some else ""
@@ -354,6 +355,9 @@ def _numbers(live: Sequence[Trial], name: str) -> list[float]:
 
 
 def _floor(live: Sequence[Trial], name: str) -> float | None:
+    """The mean floor of a data set; several have no floor in common."""
+    if len(levels_of(live, "dataset")) > 1:
+        return None
     floors = [t.get(f"{name.removesuffix('_ema')}_floor") for t in live if t["status"] == "done"]
     estimate = stats.mean(f for f in floors if f is not None and is_number(f))
     return None if estimate is None else estimate.mean

@@ -162,7 +162,8 @@ class Terminal:
         natural = [max(map(width_of, [printable(c.header), *texts[c.name]])) for c in labels]
         words = [longest_word([printable(c.header), *texts[c.name]]) for c in labels]
         # a column narrower than its longest word breaks it, which is better than to lose a measure
-        least = [min(n, max(w, 8), LEAST) for n, w in zip(natural, words, strict=True)]
+        few = 8 if len(labels) > 1 else LEAST
+        least = [min(n, max(w, few), LEAST) for n, w in zip(natural, words, strict=True)]
         roomy = [max(low, min(n, ROOMY)) for n, low in zip(natural, least, strict=True)]
         gaps = GAP * max(0, len(labels) - 1)
         while True:

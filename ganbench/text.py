@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 
 GAP = 2
+NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
 def terminal_width() -> int:
@@ -35,6 +36,20 @@ def printable(text: str) -> str:
         c if unicodedata.category(c) not in ("Cc", "Cs", "Zl", "Zp") else c.encode("unicode_escape").decode()
         for c in flat
     )
+
+
+def kinds_of(messages: Iterable[str]) -> dict[str, list[str]]:
+    """Messages by what they say: those that differ in numbers alone are one kind, whose name has ``…`` for them."""
+    alike: dict[str, list[str]] = {}
+    for message in messages:
+        alike.setdefault(NUMBER.sub("0", message), []).append(message)
+    kinds: dict[str, list[str]] = {}
+    for same in alike.values():
+        columns = zip(*(NUMBER.findall(message) for message in same), strict=True)
+        numbers = iter([c[0] if len(set(c)) == 1 else "\N{HORIZONTAL ELLIPSIS}" for c in columns])
+        words = NUMBER.split(same[0])
+        kinds["".join([words[0], *(next(numbers) + word for word in words[1:])])] = same
+    return kinds
 
 
 def width_of(text: str) -> int:

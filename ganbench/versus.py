@@ -70,6 +70,11 @@ class Versus:
             ResultsError: it was not compared.
         """
         known = dict.fromkeys(c.measure for c in self.changes)
+        if measure == STEP and STEP not in known:
+            told = " ".join(note for note in self.notes if "times are not compared" in note)
+            raise ResultsError(
+                "no step times are compared", place="--fail-on", hint=told or "no trial of both was timed"
+            )
         if measure not in known:
             raise ResultsError(f"{measure!r} is not compared", place="--fail-on", hint=nearest(measure, known))
         varying = _varying(self.changes)
@@ -104,13 +109,13 @@ def versus(first: Results, second: Results, *, show: Sequence[str] = ()) -> Vers
     for name in show:
         if name not in known:
             raise ResultsError(f"no measure {name!r}", place="--measure", hint=nearest(name, known))
-    names = list(show) or [*(n for n, (better, _) in measures.items() if better), STEP]
+    shown = list(show) or [*(n for n, (better, _) in measures.items() if better), STEP]
     cells: dict[str, dict[str, list[int]]] = {}
     for id_, seed in common:
         cells.setdefault(str(sides[0][id_, seed]["dataset"]), {}).setdefault(id_, []).append(seed)
     changes = []
     for dataset, ids in cells.items():
-        for name in names:
+        for name in shown:
             better: Better = "lower" if name == STEP else measures[name.removesuffix("_ema")][0]
             changes += _of_measure(dataset, ids, sides, name, better)
     tallies = {}
@@ -119,7 +124,10 @@ def versus(first: Results, second: Results, *, show: Sequence[str] = ()) -> Vers
             statuses = Counter(str(sides[1][id_, s]["status"]) for s in seeds)
             done = statuses.pop("done", 0)
             tallies[id_] = Tally(done, len(seeds), dict(statuses))
-    return Versus((first.name, second.name), tuple(changes), tallies, tuple(_notes(first, second, sides, common)))
+    names = (first.name, second.name)
+    if first.name == second.name:  # one grid in two places
+        names = (str(first.path), str(second.path))
+    return Versus(names, tuple(changes), tallies, tuple(_notes(first, second, sides, common)))
 
 
 def _of_measure(

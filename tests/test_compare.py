@@ -267,3 +267,13 @@ def test_both_tests_are_shown_from_six_seeds_on_and_what_is_the_same_is_said():
     few = compare_table.tables_of(compared(grid(values[:, :, :5])))[0]
     assert "flip" not in [c.name for c in few.columns]
     assert "p" in [c.name for c in few.columns]
+
+
+def test_two_runs_of_one_name_are_told_apart_and_a_gate_on_times_needs_times(tmp_path):
+    a, b = two_runs(tmp_path, fingerprints={"hardware": "other", "code": "new"})
+    a, b = Results(a), Results(b)
+    b.name = a.name
+    found = versus.versus(a, b)
+    assert found.names == (str(a.path), str(b.path))
+    with pytest.raises(ResultsError, match=r"no step times are compared.*Another hardware"):
+        found.named("step_ms")

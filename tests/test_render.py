@@ -13,7 +13,7 @@ from ganbench.numerals import numbers
 from ganbench.render import render
 from ganbench.stats import Estimate
 from ganbench.table import Column, Row, Skip, Table, Tally
-from ganbench.text import printable, wrap
+from ganbench.text import kinds_of, printable, wrap
 
 LONG = "gradient-clipping(max_norm=0.5, norm_type=1)"
 LABELS = ("none", LONG, "spectral-norm + r1")
@@ -266,3 +266,11 @@ def test_wrapping_loses_nothing_and_keeps_to_its_width(text, width):
     wrapped = wrap(text, width, indent=2)
     assert all(cell_len(line) <= width for line in wrapped)
     assert "".join(wrapped).replace(" ", "") == text.replace(" ", "")
+
+
+def test_messages_that_differ_in_numbers_are_one_kind():
+    assert kinds_of(["a-0 is 1.5 at 3", "b", "a-0 is 2 at 3", "b"]) == {
+        "a-0 is … at 3": ["a-0 is 1.5 at 3", "a-0 is 2 at 3"],
+        "b": ["b", "b"],
+    }
+    assert kinds_of([]) == {}

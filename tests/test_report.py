@@ -299,7 +299,7 @@ def test_failures_that_differ_in_a_number_are_one_kind(tmp_path) -> None:
     )
     section = page(Results(run)).partition('<section id="failures"')[2].partition("</section>")[0]
     heads = [text for _, text in Page(section).all("h3")]
-    assert heads == ["diverged: no message", "diverged: d_loss is nan at step …"]
+    assert heads == ["diverged: no message", "diverged: d_loss is nan at step …"]  # in the order of seeds
     assert "seed 2: d_loss is nan at step 2" in section
 
 

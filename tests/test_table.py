@@ -430,3 +430,17 @@ def test_footers_name_the_seeds_and_say_that_engines_are_mixed():
     assert "over 7 seeds (0-3, 5, 7, 8)" in text
     assert "Engines are mixed (serial, fused)" in text
     assert "mixed" not in " ".join(one(records[:6]).footers)
+
+
+def test_rows_of_several_data_sets_have_no_floor_in_common_and_no_best():
+    records = [trial(s, v + s, dataset=d) for d, v in (("ring", 1.0), ("digits", 5.0)) for s in (0, 1)]
+    table = one(records, by=["dataset"])
+    assert table.column("fd").floor is None
+    assert not any(row.best or row.tied for row in table.rows)
+    split = one([*records, *(trial(s, 2.0 + s, regularizer="r1") for s in (0, 1))], by=["dataset", "regularizer"])
+    assert [bool(row.best) for row in split.rows] == [False, False, True]
+
+
+def test_failures_that_differ_in_numbers_are_told_once():
+    records = [trial(0, 1.0), *(trial(s, status="diverged", reason=f"d_loss-0 is nan at step {s}") for s in (1, 2))]
+    assert one(records).rows[0].note == "2 diverged (seed 1, 2): d_loss-0 is nan at step …"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from ganbench.facts import plural
 from ganbench.records import ROLES, Record, read_json
 from ganbench.report.text import esc
 from ganbench.results import RUN, Planned, Results
+from ganbench.text import kinds_of
 
 LOGS = 50
 """Failures whose logs are quoted at most, each with its last lines."""
@@ -18,19 +18,21 @@ LOG_LINES, LOG_BYTES = 20, 6000
 
 def failures(results: Results) -> str:
     """Failed trials by status and message, with the last lines of the first one's log."""
-    failed: dict[tuple[str, str], list[Record]] = {}
+    failed: dict[str, list[Record]] = {}
     for record in results.trials:
-        if record.status != "done":  # messages that differ in a number alone, such as the step, are one kind
-            failed.setdefault((record.status, re.sub(r"\d+", "#", record.reason)), []).append(record)
+        if record.status != "done":
+            failed.setdefault(record.status, []).append(record)
     if not failed:
         return "<p>No trial failed.</p>" if results.trials else ""
+    kinds = [
+        (status, kind, [r for r in records if r.reason in set(reasons)])
+        for status, records in failed.items()
+        for kind, reasons in kinds_of(r.reason for r in records).items()
+    ]
     parts = []
-    for i, ((status, kind), records) in enumerate(failed.items()):
-        reasons = list(dict.fromkeys(r.reason for r in records))
-        alike = len(reasons) == 1
-        said = reasons[0] if alike else kind.replace("#", "\N{HORIZONTAL ELLIPSIS}")
+    for i, (status, kind, records) in enumerate(kinds):
         names = "".join(
-            f"<li>{esc(r.cell)}, seed {r.seed}{'' if alike else f': {esc(r.reason)}'}</li>" for r in records
+            f"<li>{esc(r.cell)}, seed {r.seed}{'' if r.reason == kind else f': {esc(r.reason)}'}</li>" for r in records
         )
         tail = (
             _tail(results.path / "trials" / records[0].cell / f"seed-{records[0].seed}" / "log.txt") if i < LOGS else ""
@@ -40,8 +42,8 @@ def failures(results: Results) -> str:
         listed = (
             f"<details><summary>{many}</summary><ul>{names}</ul></details>" if len(records) > 3 else f"<ul>{names}</ul>"
         )
-        parts.append(f'<h3><span class="failed">{esc(status)}</span>: {esc(said or "no message")}</h3>{listed}{log}')
-    if len(failed) > LOGS:
+        parts.append(f'<h3><span class="failed">{esc(status)}</span>: {esc(kind or "no message")}</h3>{listed}{log}')
+    if len(kinds) > LOGS:
         parts.append(
             f'<p class="soft">Logs of the first {LOGS} kinds of failure are quoted; each trial has its log.txt.</p>'
         )
