@@ -197,6 +197,8 @@ class Regularizer(Component, role="regularizer"):
     )
     on: On = "d"
     """The network that init, prepare, reparameterize, observe, weight_penalty, transform_grads and project act on."""
+    derives: ClassVar[bool] = False
+    """Whether its terms are made of derivatives, so that rules that derive objectives take a third one."""
     diagnostics: ClassVar[tuple[str, ...]] = ()
     """What :meth:`diagnose` tells; the mean since the first step is logged as ``d_NAME-i`` for the i-th regularizer."""
 

@@ -48,6 +48,8 @@ class PathLength(Regularizer, name="path-length", source="https://arxiv.org/abs/
     penalty reaches that network too.
     """
 
+    derives = True
+
     every: int = field(
         default=4, ge=1, doc="lazy interval: applied when step % every == 0, penalties scaled by `every`"
     )

@@ -55,6 +55,8 @@ class GradientNormalization(Regularizer, name="gradient-normalization", source="
     a second derivative.
     """
 
+    derives = True
+
     def score(self, inner: InnerScore, x: Tensor, noise: Slots, state: Slots) -> Tensor:
         del noise, state
         scores, gradient = inner.with_grad(x)

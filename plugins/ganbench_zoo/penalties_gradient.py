@@ -29,6 +29,8 @@ class LipschitzPenalty(Regularizer, name="lipschitz-penalty", source="https://ar
     One-sided: slopes below the target are free. The paper takes weights from 5 to 10 for images.
     """
 
+    derives = True
+
     weight: float = field(default=10.0, ge=0.0, doc="coefficient")
     target: float = field(default=1.0, ge=0.0, doc="the slope that is allowed, in scores per unit of input")
 
@@ -49,6 +51,8 @@ class ZeroCenteredGradientPenalty(
 ):
     """weight E ||grad_x D(x)||^2 at x = u real + (1 - u) fake, u ~ U(0, 1) once per sample; without a factor 1/2."""
 
+    derives = True
+
     weight: float = field(default=100.0, ge=0.0, doc="coefficient")
 
     def noise(self, batch: Batch, rng: Generator) -> Slots:
@@ -68,6 +72,8 @@ class MaxGradientPenalty(Regularizer, name="max-gradient-penalty", source="https
 
     The steepest sample stands for the Lipschitz constant, so the value grows with the batch.
     """
+
+    derives = True
 
     weight: float = field(default=1.0, ge=0.0, doc="coefficient")
 
@@ -91,6 +97,8 @@ class Dragan(Regularizer, name="dragan", source="https://arxiv.org/abs/1705.0721
     d = std (u - 0.5). ``gaussian``, the paper's text: d ~ N(0, c I). std is one number, over all entries of the
     batch. The three are not interchangeable.
     """
+
+    derives = True
 
     weight: float = field(default=10.0, ge=0.0, doc="coefficient")
     target: float = field(default=1.0, ge=0.0, doc="the slope that is asked for, in scores per unit of input")
@@ -124,6 +132,8 @@ class AnalyticNoise(Regularizer, name="analytic-noise", source="https://arxiv.or
     part of the gradient. ``gamma`` falls to ``gamma decay`` over the first ``horizon`` steps, exponentially; the
     authors anneal from 2 by 0.01.
     """
+
+    derives = True
 
     gamma: float = field(default=0.1, ge=0.0, doc="coefficient, the variance of the noise; the penalty has half of it")
     decay: float = field(default=1.0, gt=0.0, le=1.0, doc="what is left of gamma after the horizon")

@@ -48,6 +48,8 @@ class NoRegularizer(Regularizer, name="none"):
 class R1(Regularizer, name="r1", source="https://arxiv.org/abs/1801.04406"):
     """(gamma / 2) E ||grad_x D(x)||^2 over real x; per-sample gradients."""
 
+    derives = True
+
     gamma: float = field(default=10.0, ge=0.0, doc="coefficient; the penalty has half of it")
 
     def d_penalty(self, at: DStep) -> Tensor:
@@ -60,6 +62,8 @@ class R1(Regularizer, name="r1", source="https://arxiv.org/abs/1801.04406"):
 class R2(Regularizer, name="r2", source="https://arxiv.org/abs/1801.04406"):
     """(gamma / 2) E ||grad_x D(x)||^2 over fake x; per-sample gradients, none of which reaches G."""
 
+    derives = True
+
     gamma: float = field(default=10.0, ge=0.0, doc="coefficient; the penalty has half of it")
 
     def d_penalty(self, at: DStep) -> Tensor:
@@ -71,6 +75,8 @@ class R2(Regularizer, name="r2", source="https://arxiv.org/abs/1801.04406"):
 
 class GradientPenalty(Regularizer, name="gradient-penalty", source="https://arxiv.org/abs/1704.00028"):
     """weight E (||grad_x D(x)|| - target)^2 at x = u real + (1 - u) fake, u ~ U(0, 1) once per sample."""
+
+    derives = True
 
     weight: float = field(default=10.0, ge=0.0, doc="coefficient")
     target: float = field(default=1.0, ge=0.0, doc="the slope that is asked for, in scores per unit of input")

@@ -67,6 +67,9 @@ class Composed(Update):
     def mismatch(self, cell: Cell) -> str | None:
         return self.inner.mismatch(cell)
 
+    def advice(self, cell: Cell) -> str | None:
+        return self.inner.advice(cell)
+
 
 @hookimpl
 def ganbench_components() -> Iterable[type[Component]]:

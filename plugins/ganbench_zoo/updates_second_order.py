@@ -29,6 +29,14 @@ class SecondOrder(Composed):
                 return f"{self.name} derives gradients, and those of {part.role} {part.name} cannot be derived"
         return super().mismatch(cell)
 
+    def advice(self, cell: Cell) -> str | None:
+        costly = [r.name for r in cell.regularizers if r.derives]
+        if costly:
+            return (
+                f"{self.name} derives {costly[0]}, which has derivatives of its own: of third order, exact and costly"
+            )
+        return super().advice(cell)
+
 
 class Consensus(SecondOrder, name="consensus", source="https://arxiv.org/abs/1705.10461"):
     """Both players descend their loss + (gamma / 2) |v|^2, whose gradient draws the game to where v = 0.

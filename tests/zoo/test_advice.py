@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ganbench import Regularizer
 from ganbench.cli import main
 from ganbench.errors import PluginError
 from ganbench.grid import Grid
@@ -52,6 +53,34 @@ def test_a_wasserstein_critic_that_nothing_bounds_is_doubtful(stack: Any) -> Non
 )
 def test_a_bounded_wasserstein_critic_is_not(stack: Any) -> None:
     assert advice(loss="wasserstein", regularizer=[stack]) == set()
+
+
+DERIVING = {
+    "r1",
+    "r2",
+    "gradient-penalty",
+    "lipschitz-penalty",
+    "max-gradient-penalty",
+    "zero-centered-gradient-penalty",
+    "dragan",
+    "analytic-noise",
+    "gradient-normalization",
+    "path-length",
+}
+
+
+def test_rules_that_derive_objectives_cost_a_third_order_of_penalties_on_gradients() -> None:
+    told = advice(
+        update=["consensus", "jare", "unrolled", {"use": "lookahead", "inner": "consensus"}], regularizer="r1"
+    )
+    assert sorted(reason.split()[0] for reason in told) == ["consensus", "jare", "unrolled"]
+    assert all("third order" in reason for reason in told)
+    assert advice(update=["consensus", "unrolled"], regularizer=["none", "vat", "spectral-norm"]) == set()
+    assert advice(update=["extragradient", "lookahead"], regularizer="r1") == set()
+    for name in REGISTRY.names("regularizer"):
+        cls = REGISTRY.get("regularizer", name)
+        assert issubclass(cls, Regularizer)
+        assert cls.derives == (name in DERIVING), name
 
 
 def test_clipping_gradients_is_doubtful_under_adam_and_not_under_sgd() -> None:
