@@ -4,6 +4,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Of the comparison of engines: the minutes after which no case begins, and where its files go.
+MINUTES ?= 15
+BENCHMARKS ?= results/benchmarks
 GOAL := $(or $(firstword $(MAKECMDGOALS)),test)
 
 # Each stamp says that .venv was made from the present pyproject.toml and constraints.txt.
@@ -12,7 +15,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 REFERENCE_STAMP := $(VENV)/.installed-reference
 
 # The example plugin and the scripts behind the reference pages are not part of the package, so mypy is told of them.
-TYPED := docs/generate.py docs/simulate.py docs/measure_costs.py plugins/ganbench-example/src
+TYPED := docs/generate.py docs/simulate.py docs/measure_costs.py docs/benchmarks.py plugins/ganbench-example/src
 
 .DEFAULT_GOAL := help
 .PHONY: help env quickstart test test-slow test-reference benchmark gpu-check docs docs-check format clean
@@ -32,6 +35,7 @@ test: $(DEV_STAMP) ## lint, types, documentation and the tests, except the slow 
 	$(BIN)/mypy
 	$(BIN)/mypy $(TYPED)
 	$(BIN)/python docs/generate.py --check
+	$(BIN)/python docs/benchmarks.py --check
 	$(BIN)/python -m pytest -n 2 -m "not slow and not gpu and not loggers" --ignore tests/reference
 
 test-slow: $(DEV_STAMP) ## the tests that take minutes
@@ -44,13 +48,15 @@ test-loggers: $(DEV_STAMP) ## the tests that write to TensorBoard, Weights & Bia
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[loggers]"
 	$(BIN)/python -m pytest -m loggers
 
-benchmark: $(DEV_STAMP) ## step times against a hand-written loop, start-up, tables, overhead; nothing is asserted
+benchmark: $(DEV_STAMP) ## engines and steps against a hand-written loop, start-up, regularizers; asserts no time
+	$(BIN)/python tests/benchmarks/engine_speed.py --device cpu --minutes $(MINUTES) -o $(BENCHMARKS)/cpu.json
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only -m "not gpu"
 
 gpu-check: $(DEV_STAMP) ## the tests and benchmarks that need a CUDA device
 	@$(BIN)/python -c 'import sys, torch; sys.exit(0 if torch.cuda.is_available() else 1)' || \
 	  { echo "gpu-check: torch finds no CUDA device on this machine, so nothing was checked" >&2; exit 1; }
 	$(BIN)/python -m pytest -m gpu --benchmark-enable --ignore tests/reference
+	$(BIN)/python tests/benchmarks/engine_speed.py --device cuda --minutes $(MINUTES) -o $(BENCHMARKS)/gpu.json
 
 docs: $(DEV_STAMP) ## write the reference pages from the code
 	$(BIN)/python docs/generate.py

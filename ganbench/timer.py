@@ -60,12 +60,39 @@ class BlockJob:
     seconds: float
 
 
-class Steps:
+class DeviceMarks:
+    """Moments on a device: of the host's clock on a CPU, events in the queue of a GPU."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def synchronize(self) -> None:
+        """Wait until the device is idle."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def mark(self) -> object:
+        """A moment; an event records it when the device gets there."""
+        if self.device.type != "cuda":
+            return timing.now()
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call] # torch leaves it untyped
+        event.record()
+        return event
+
+    def between(self, marks: Sequence[Any]) -> list[float]:
+        """Seconds from each mark to the next."""
+        if self.device.type != "cuda":
+            return [b - a for a, b in itertools.pairwise(marks)]
+        return [a.elapsed_time(b) / 1e3 for a, b in itertools.pairwise(marks)]
+
+
+class Steps(DeviceMarks):
     """The steps of one cell with fresh weights, seed 0: what a step costs does not depend on how far training is."""
 
     def __init__(self, name: str, cell: Cell, job: BlockJob) -> None:
         self.name = name
         self.trainer = Trainer(Trial(cell, 0), job.file.parent, Training(job.device, threads=job.threads), _silent)
+        super().__init__(self.trainer.device)
         self.period = self.trainer.period
         self.stride = 1
         engine = Together([self.trainer], mapped=False, compiled=True) if job.mode == "compiled" else self.trainer
@@ -73,21 +100,6 @@ class Steps:
 
     def advance(self) -> None:
         self.steps(self.stride)
-
-    def synchronize(self) -> None:
-        self.trainer.synchronize()
-
-    def mark(self) -> object:
-        if self.trainer.device.type != "cuda":
-            return timing.now()
-        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call] # torch leaves it untyped
-        event.record()
-        return event
-
-    def between(self, marks: Sequence[Any]) -> list[float]:
-        if self.trainer.device.type != "cuda":
-            return [b - a for a, b in itertools.pairwise(marks)]
-        return [a.elapsed_time(b) / 1e3 for a, b in itertools.pairwise(marks)]
 
 
 class Sentinel:
@@ -150,7 +162,7 @@ def time_block(job: BlockJob) -> None:
     device = torch.device(job.device)
     before = _gpu(device)
     subjects: list[Subject] = [Steps(BASELINE, bare, job), Steps(AGAIN, bare, job)]
-    first = {subject.name: _first(subject) for subject in subjects}
+    first = {subject.name: several(subject) for subject in subjects}
     found: dict[str, dict[str, Any]] = {}
     for name, cell in cells.items():
         found[name] = {"code": codeprint.combined(codeprint.fingerprint(cell.components))}
@@ -159,7 +171,7 @@ def time_block(job: BlockJob) -> None:
             continue
         try:
             subject = Steps(name, cell, job)
-            first[name] = _first(subject)
+            first[name] = several(subject)
         except Exception as error:  # noqa: BLE001 # as above
             found[name]["error"] = f"{type(error).__name__}: {error}".splitlines()[0]
         else:
@@ -226,7 +238,7 @@ class _Memory:
         self.base = self._reset()
 
 
-def _first(subject: Subject) -> float:
+def several(subject: Subject) -> float:
     """Seconds of the very first step; small steps are taken several at a call from then on, as training takes them."""
     seconds = window(subject, 1).seconds
     again = window(subject, subject.period).seconds

@@ -1,0 +1,157 @@
+"""The GAN of a benchmark, twice: as a cell of ours, and as the careful loop that one would write by hand for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 # torch's own name for it
+from torch.nn.utils.parametrizations import spectral_norm
+
+from ganbench import Dataset, Discriminator, Generator, Regularizer, Sampler, Samples, SampleSpec, field
+from ganbench.cell import Cell, Trial
+from ganbench.seeding import stream
+from ganbench.training import Trainer, Training
+from ganbench_zoo.losses import NonSaturating
+from ganbench_zoo.metrics_transport import SlicedWasserstein
+from ganbench_zoo.optimizers import Adam
+from ganbench_zoo.regularizers import R1, GradientPenalty, SpectralNorm
+from ganbench_zoo.updates import Alternating
+
+LR, BETAS, EPS, EMA = 2e-4, (0.5, 0.999), 1e-8, 0.999
+STACKS: dict[str, tuple[Regularizer, ...]] = {
+    "none": (),
+    "r1": (R1(gamma=1.0),),
+    "spectral-norm": (SpectralNorm(),),
+    "gradient-penalty": (GradientPenalty(),),
+}
+
+
+class Noise(Dataset, name="benchmark-noise"):
+    """Gaussian noise of a shape: little time goes into data, and the same on either side."""
+
+    channels: int = field(default=0, ge=0, doc="0 for vectors")
+    side: int = field(default=2, ge=1, doc="height and width, or the dimension of vectors")
+
+    def spec(self) -> SampleSpec:
+        return SampleSpec(shape=(self.channels, self.side, self.side) if self.channels else (self.side,))
+
+    def load(self, split: Literal["train", "test"], rng: torch.Generator) -> Sampler:
+        del split, rng
+        return _Normal(self.spec().shape)
+
+
+class _Normal:
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+
+    def sample(self, n: int, rng: torch.Generator) -> Samples:
+        return Samples(torch.randn(n, *self.shape, generator=rng))
+
+
+def cell(
+    dataset: Dataset, g: Generator, d: Discriminator, stack: str, batch: int, engine: str = "serial", **more: Any
+) -> Cell:
+    """A cell that is trained for ever."""
+    return Cell(
+        dataset=dataset,
+        generator=g,
+        discriminator=d,
+        loss=NonSaturating(),
+        regularizers=STACKS[stack],
+        optimizer=Adam(lr_g=LR, lr_d=LR, beta1=BETAS[0], beta2=BETAS[1], eps=EPS),
+        update=Alternating(),
+        metrics=(SlicedWasserstein(),),
+        steps=1_000_000,
+        batch=batch,
+        ema=EMA,
+        ema_warmup=10.0,
+        samples=2,
+        precision="float32",
+        engine=engine,
+        **more,
+    )
+
+
+def trainer(of: Cell, device: str, seed: int = 0) -> Trainer:
+    """One seed of a cell, with initial weights."""
+    return Trainer(Trial(of, seed=seed), Path("unused"), Training(device=device), lambda *_: None)
+
+
+class ByHand:
+    """The same GAN as one would write it for a paper: modules, torch.optim, one backward a player, EMA by foreach.
+
+    It starts from the weights of ``like`` and draws from the same streams. Spectral normalization is torch's own, which
+    iterates in every forward pass in training; everything else does the same arithmetic as ours.
+    """
+
+    def __init__(self, like: Trainer, stack: str, adam: dict[str, Any]) -> None:
+        cell, spec = like.cell, like.spec
+        self.stack, self.penalty = stack, STACKS[stack]
+        self.g, self.d = (part.build(spec).to(like.device) for part in (cell.generator, cell.discriminator))
+        for module, network in ((self.g, like.generator), (self.d, like.discriminator)):
+            module.load_state_dict({**network.params, **network.buffers})
+        if stack == "spectral-norm":
+            for module in list(self.d.modules()):
+                if isinstance(module, nn.Linear | nn.Conv2d):
+                    spectral_norm(module)
+        self.g_params, self.d_params = list(self.g.parameters()), list(self.d.parameters())
+        self.average = [p.detach().clone() for p in self.g_params]
+        self.opt_g, self.opt_d = (torch.optim.Adam(ps, LR, BETAS, EPS, **adam) for ps in (self.g_params, self.d_params))
+        self.batch, self.latent, self.device = cell.batch, cell.generator.latent, like.device
+        self.data, self.latents, self.noise = stream(0, "data"), stream(0, "latent"), stream(0, "regularizer-0")
+        self.sampler = cast("Sampler", cell.dataset.load("train", self.data))
+        self.step = 0
+
+    def advance(self, steps: int) -> None:
+        for _ in range(steps):
+            self._step()
+
+    def _z(self) -> Tensor:
+        return torch.randn(self.batch, self.latent, generator=self.latents).to(self.device, non_blocking=True)
+
+    def _slope(self, scores: Tensor, x: Tensor) -> Tensor:
+        """Squared norms [B] of the input gradients of ``scores``."""
+        (gradient,) = torch.autograd.grad(scores.sum(), x, create_graph=True)
+        return gradient.square().flatten(1).sum(1)
+
+    def _step(self) -> None:
+        x = self.sampler.sample(self.batch, self.data).x.to(self.device, non_blocking=True)
+        x.requires_grad_(self.stack == "r1")
+        with torch.no_grad():
+            fake = self.g(self._z())
+        real_scores = self.d(x)
+        loss = F.softplus(-real_scores).mean() + F.softplus(self.d(fake)).mean()
+        if self.stack == "r1":
+            loss = loss + 1.0 / 2 * self._slope(real_scores, x).mean()
+        elif self.stack == "gradient-penalty":
+            u = torch.rand(self.batch, *[1] * (x.dim() - 1), generator=self.noise).to(self.device, non_blocking=True)
+            between = (u * x + (1 - u) * fake).requires_grad_(True)
+            loss = loss + 10.0 * (self._slope(self.d(between), between).sqrt() - 1.0).square().mean()
+        self.opt_d.zero_grad()
+        loss.backward()
+        self.opt_d.step()
+        # freezing D spares the gradients of its parameters in G's turn
+        self._train_d(on=False)
+        loss = F.softplus(-self.d(self.g(self._z()))).mean()
+        self.opt_g.zero_grad()
+        loss.backward()
+        self.opt_g.step()
+        self._train_d(on=True)
+        with torch.no_grad():
+            weight = 1 - min(EMA, (1 + self.step) / (10 + self.step))
+            torch._foreach_lerp_(self.average, self.g_params, weight)
+        self.step += 1
+
+    def _train_d(self, *, on: bool) -> None:
+        for p in self.d_params:
+            p.requires_grad_(on)
+
+
+def assert_close(params: dict[str, Tensor], module: nn.Module) -> None:
+    """Whether a network of ours is at the parameters of the loop's, but for rounding."""
+    for name, p in module.named_parameters():
+        # Adam's first moves are of size lr whatever the gradient, so rounding can turn a tiny one around
+        torch.testing.assert_close(params[name], p.detach(), rtol=0, atol=LR / 10, msg=lambda m, n=name: f"{n}: {m}")

@@ -1,0 +1,127 @@
+"""The comparison of engines: its loops do the same work, its file says what it holds for, its page is made from it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import engine_speed
+import pytest
+import torch
+from loops import ByHand, Noise, assert_close, cell, trainer
+
+from ganbench import pacing
+from ganbench_zoo.networks import MLPDiscriminator, MLPGenerator
+
+SCRIPT = importlib.util.spec_from_file_location("benchmarks", Path(__file__).parents[2] / "docs" / "benchmarks.py")
+assert SCRIPT is not None
+assert SCRIPT.loader is not None
+benchmarks = importlib.util.module_from_spec(SCRIPT)
+SCRIPT.loader.exec_module(benchmarks)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same course in a moment."""
+    monkeypatch.setattr(pacing, "WINDOW", 0.002)
+    monkeypatch.setattr(pacing, "WARM_SECONDS", 0.01)
+    monkeypatch.setattr(pacing, "LEAST", 0.002)
+
+
+@pytest.mark.parametrize("stack", ["none", "r1", "gradient-penalty"])
+def test_the_loop_written_by_hand_does_the_arithmetic_of_ours(stack):
+    ours = trainer(cell(Noise(side=2), MLPGenerator(width=16), MLPDiscriminator(width=16), stack, 32), "cpu")
+    theirs = ByHand(ours, stack, {})
+    ours.advance(3)
+    for _ in range(3):
+        theirs.advance(1)
+        torch.rand(32, 1, generator=theirs.noise)  # ours draws for the generator's turn, too
+    assert_close(ours.state.g.params, theirs.g)
+    assert_close(ours.state.d.params, theirs.d)
+
+
+def test_the_loop_written_by_hand_normalizes_every_weight_of_d():
+    like = trainer(cell(Noise(side=2), MLPGenerator(width=16), MLPDiscriminator(width=16), "spectral-norm", 32), "cpu")
+    theirs = ByHand(like, "spectral-norm", {})
+    theirs.advance(20)
+    weights = [p for name, p in theirs.d.named_parameters() if name.endswith("original")]
+    assert len(weights) == sum(p.dim() > 1 for p in like.discriminator.params.values())
+
+
+def arguments(path: Path, *more: str) -> list[str]:
+    return ["-o", str(path), "--networks", "width 32", "--stacks", "r1", "--seeds", "1,2", *more]
+
+
+def test_a_comparison_is_written_kept_and_refused_on_another_machine(tmp_path, quick, capsys):
+    path = tmp_path / "b.json"
+    command = arguments(path, "--engines", "serial,fused")
+    assert engine_speed.run(command) == 0
+    found = json.loads(path.read_text())
+    rows = [(row["engine"], row["seeds"]) for case in found["cases"] for row in case["rows"]]
+    assert rows == [("serial", 1), ("fused", 2)]
+    for case in found["cases"]:
+        assert case["noise_floor"] > 0
+        assert all(row["low"] <= row["trials"] <= row["high"] for row in case["rows"])
+    before = path.read_bytes()
+    assert engine_speed.run(command) == 0
+    assert path.read_bytes() == before
+    found["machine"]["cpu"] = "another"
+    path.write_text(json.dumps(found))
+    assert engine_speed.run(command) == 2
+    assert "another machine" in capsys.readouterr().err
+
+
+def test_what_cannot_be_timed_says_why(tmp_path, quick, monkeypatch):
+    monkeypatch.setattr(engine_speed, "SLOWEST", 0.0)
+    path = tmp_path / "b.json"
+    assert engine_speed.run(arguments(path, "--engines", "serial", "--seeds", "1")) == 0
+    (case,) = json.loads(path.read_text())["cases"]
+    assert "a step takes" in case["rows"][0]["error"]
+
+
+def test_cases_come_in_the_order_of_what_is_most_wanted():
+    listed = engine_speed.cases("cpu", (1, 4, 8, 16), ("none", "r1"))
+    assert {case.stack for case in listed[:5]} == {"r1"}
+    assert all(case.seeds == (1, 8) for case in listed[:10])
+    assert {(case.name, seeds) for case in listed for seeds in case.seeds} == {
+        (f"{pair.name}, {stack}", seeds)
+        for pair in engine_speed.networks("cpu")
+        for stack in ("none", "r1")
+        for seeds in (1, 4, 8, 16)
+    }
+
+
+def test_the_page_is_made_from_the_files(tmp_path, monkeypatch):
+    row = {"engine": "fused", "seeds": 8, "trials": 4.5678, "low": 4.0, "high": 120.4}
+    case = {
+        "networks": "mlp",
+        "regularizer": "r1",
+        "by_hand_ms": 1.5,
+        "noise_floor": 0.02,
+        "others": 0.5,
+        "rows": [row],
+    }
+    failed = {"engine": "serial", "seeds": 1, "error": "ValueError: a | b"}
+    machine = {"cpu": "A CPU", "cores": 2, "gpus": [], "versions": {"torch": "2.0"}}
+    content = {"machine": machine, "threads": 1, "cases": [case, {**case, "rows": [failed]}]}
+    (tmp_path / "cpu.json").write_text(json.dumps(content))
+    monkeypatch.setattr(benchmarks, "FILES", tmp_path)
+    made = benchmarks.page("before\n<!-- table: cpu -->\nold\n<!-- end -->\n<!-- table: gpu -->\n<!-- end -->\n")
+    assert "| mlp | r1 | 1.50 | 1 | *ValueError: a \\| b* |  |  |  |" in made
+    assert "|  |  |  | 8 |  |  | **4.57** [4.00, 120] |  |" in made
+    assert "A CPU (2 cores, 1 thread used); torch 2.0. Noise floor" in made
+    assert "old" not in made
+    assert made.count("Not measured yet.") == 1
+
+
+def test_the_page_in_the_documentation_is_what_the_files_say():
+    assert benchmarks.main(["--check"]) == 0
+
+
+@pytest.mark.gpu
+def test_engines_are_compared_on_a_gpu(tmp_path, quick):
+    path = tmp_path / "b.json"
+    assert engine_speed.run([*arguments(path), "--device", "cuda"]) == 0
+    (case,) = json.loads(path.read_text())["cases"]
+    assert not [row["error"] for row in case["rows"] if "error" in row]
