@@ -14,7 +14,7 @@ from ganbench.engines import Engine, engine_of
 from ganbench.errors import GanbenchError
 from ganbench.grid import Trial
 from ganbench.records import Record, Status, Value
-from ganbench.timing import StepClock, now
+from ganbench.timing import Phases, StepClock, now
 from ganbench.training import DivergedError, Report, Trainer, Training, make_record, utc
 
 TIMING_SECONDS = 1.0
@@ -48,22 +48,28 @@ class _Cohort:
 
     training: Training
     finished: Callable[[Record], None]
-    begun: float = dataclasses.field(default_factory=now)
+    phases: Phases = dataclasses.field(default_factory=Phases)
+    together: int = 1
+    """Trials that share this wall time."""
     started: str = dataclasses.field(default_factory=utc)
 
     def run(self, trials: Sequence[Trial], folders: Sequence[Path], reports: Sequence[Report]) -> None:
         groups: dict[int, list[Trainer]] = {}
+        self.together = len(trials)
         for trial, folder, report in zip(trials, folders, reports, strict=True):
             try:
-                trainer = Trainer(trial, folder, self.training, report)
-                trainer.prepare()
+                with self.phases.of("build"):
+                    trainer = Trainer(trial, folder, self.training, report)
+                with self.phases.of("prepare"):
+                    trainer.prepare()
             except Exception as error:  # noqa: BLE001 # a plugin may raise anything; its trial becomes a row
                 self._fail(trial, folder, error)
             else:
                 groups.setdefault(trainer.step, []).append(trainer)
         for trainers in groups.values():  # of one step: after a crash, seeds may have checkpoints of different ones
             try:
-                engine = engine_of(trainers)
+                with self.phases.of("build"):
+                    engine = engine_of(trainers)
                 self._train(engine)
             except Exception as error:  # noqa: BLE001 # as above; what breaks a step breaks it for all its seeds
                 for trainer in trainers:
@@ -81,27 +87,37 @@ class _Cohort:
             if training.checkpoint_every:
                 ahead.append((lead.step // training.checkpoint_every + 1) * training.checkpoint_every)
             steps = min(clock.size(), min(ahead) - lead.step)
-            clock.begin()
-            engine.advance(steps)
-            seconds = clock.end(steps) / len(engine.trainers)
+            with self.phases.of(clock.phase):
+                clock.begin()
+                engine.advance(steps)
+                seconds = clock.end(steps) / len(engine.trainers)
             evaluate = lead.step in marks
             save = training.checkpoint_every and lead.step % training.checkpoint_every == 0 and lead.step < cell.steps
-            if evaluate or save:
-                engine.settle()
-            self._each(engine, lambda t, s=seconds: self._look(engine, t, s))  # type: ignore[misc] # a default binds the loop's value
+            with self.phases.of("look"):
+                if evaluate or save:
+                    engine.settle()
+                self._each(engine, lambda t, s=seconds: self._look(engine, t, s))  # type: ignore[misc] # a default binds the loop's value
             if evaluate:
-                self._each(engine, lambda t: values.__setitem__(t, t.evaluate()))
+                with self.phases.of("evaluate"):
+                    self._each(engine, lambda t: values.__setitem__(t, t.evaluate()))
             if save:
-                self._each(engine, lambda t: t.save(clock))
+                with self.phases.of("checkpoint"):
+                    self._each(engine, lambda t: t.save(clock))
             lead = engine.trainers[0] if engine.trainers else lead
-        engine.settle()
+        with self.phases.of("look"):
+            engine.settle()
         timing = clock.summary()
         if cell.engine != "serial" and engine.trainers:
-            apart = self._serial_timing(engine.trainers[0])
+            with self.phases.of("timing"):
+                apart = self._serial_timing(engine.trainers[0])
             timing = {f"fused_{name}": value for name, value in timing.items()} | apart
         for trainer in list(engine.trainers):
-            trainer.save(clock)
-            content = trainer.content(values.get(trainer) or trainer.evaluate(), timing)
+            with self.phases.of("checkpoint"):
+                trainer.save(clock)
+            with self.phases.of("evaluate"):
+                last = values.get(trainer) or trainer.evaluate()
+            with self.phases.of("sample"):
+                content = trainer.content(last, timing)
             self._commit(trainer.trial, trainer.folder, "done", "", **content)
             trainer.over = True
 
@@ -139,9 +155,15 @@ class _Cohort:
         self._commit(trial, folder, status, reason)
 
     def _commit(self, trial: Trial, folder: Path, status: Status, reason: str, **content: Any) -> None:
-        record = make_record(trial, status, reason, training=self.training, started=self.started, **content)
-        record = dataclasses.replace(record, timing={**record.timing, "wall_s": now() - self.begun})
-        record.write(folder)
+        with self.phases.of("record"):
+            record = make_record(trial, status, reason, training=self.training, started=self.started, **content)
+            spent = {f"phase_{name}_s": seconds for name, seconds in self.phases.seconds().items()}
+            record = dataclasses.replace(
+                record,
+                timing={**record.timing, **spent, "wall_s": self.phases.wall},
+                facts={**record.facts, "together": self.together, "accounted": self.phases.accounted},
+            )
+            record.write(folder)
         self.finished(record)
 
 

@@ -1,10 +1,11 @@
-"""The only clock: synchronised windows of whole steps, warm-up apart, median and spread."""
+"""The only clock: synchronised windows of whole steps, warm-up apart, and every second put down to a phase."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 now: Callable[[], float] = time.perf_counter
@@ -32,6 +33,8 @@ class StepClock:
     warm_seconds: float = 0.3
     windows: list[tuple[int, float]] = field(default_factory=list)
     warm_up: list[tuple[int, float]] = field(default_factory=list)
+    begun_windows: int = 0
+    """Windows begun by this clock: not those that a checkpoint brought."""
     _begun: float = math.nan
 
     def size(self) -> int:
@@ -44,18 +47,28 @@ class StepClock:
     def begin(self) -> None:
         """Start a window."""
         self.synchronize()
+        self.begun_windows += 1
         self._begun = now()
 
     def end(self, steps: int) -> float:
         """End the window of ``steps`` steps and return its seconds; only whole periods enter the statistics."""
         self.synchronize()
         seconds = now() - self._begun
-        warm = sum(n for n, _ in self.warm_up) >= self.warm_steps and self.warm_up_seconds >= self.warm_seconds
-        if not warm:
+        if not self._warm():
             self.warm_up.append((steps, seconds))
         elif steps % self.period == 0:
             self.windows.append((steps, seconds))
         return seconds
+
+    @property
+    def phase(self) -> str:
+        """What the next window is: the ``first_step`` (and others of its period), ``warm_up`` or ``train``."""
+        if not self.begun_windows:
+            return "first_step"
+        return "train" if self._warm() else "warm_up"
+
+    def _warm(self) -> bool:
+        return sum(n for n, _ in self.warm_up) >= self.warm_steps and self.warm_up_seconds >= self.warm_seconds
 
     @property
     def warm_up_seconds(self) -> float:
@@ -79,6 +92,50 @@ class StepClock:
             "step_ms_n": float(len(self.windows)),
             "warm_up_s": self.warm_up_seconds,
         }
+
+
+class Phases:
+    """Where the wall time of a piece of work goes: every moment belongs to the innermost phase that is open.
+
+    Outside all phases it belongs to ``other``, so the phases add up to the wall time by construction, and what nobody
+    has put down to anything shows as ``other``.
+    """
+
+    def __init__(self) -> None:
+        self.begun = self._since = now()
+        self._seconds: dict[str, float] = {}
+        self._open = ["other"]
+
+    @contextlib.contextmanager
+    def of(self, name: str) -> Iterator[None]:
+        """What happens inside is of the phase ``name``, but for phases opened within."""
+        self._turn()
+        self._open.append(name)
+        try:
+            yield
+        finally:
+            self._turn()
+            self._open.pop()
+
+    def _turn(self) -> None:
+        moment, phase = now(), self._open[-1]
+        self._seconds[phase] = self._seconds.get(phase, 0.0) + moment - self._since
+        self._since = moment
+
+    def seconds(self) -> dict[str, float]:
+        """Seconds of each phase so far, and of ``other``; they add up to :attr:`wall`."""
+        self._turn()
+        return {"other": 0.0} | self._seconds
+
+    @property
+    def wall(self) -> float:
+        """Seconds from the beginning to the last change of phase."""
+        return self._since - self.begun
+
+    @property
+    def accounted(self) -> bool:
+        """Whether no more than 2 % of the wall time (20 ms where that is more) is of no phase."""
+        return self.seconds()["other"] <= max(0.02 * self.wall, 0.02)
 
 
 def quantile(values: Sequence[float], q: float) -> float:

@@ -213,7 +213,7 @@ class Trainer:
             "timing": {**timing, "train_s": self.progress.train_s, "eval_s": self.progress.eval_s}
             | {f"eval_{name}": seconds for name, seconds in self.measuring().items()},
             "cost": self._cost() | self.progress.passes,
-            "facts": {"n": self.bench.n, "resumed": self.progress.resumed}
+            "facts": {"n": self.bench.n, "resumed": self.progress.resumed, "evaluations": self.training.evaluations}
             | {name: float(total / n) for name, (total, n) in self.state.tallies.items() if n},
         }
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ganbench.cell import Trial
+from ganbench.cohort import run_trial
 from ganbench.grid import Grid
 from ganbench.registry import Registry
 from ganbench.runner import Options, execute
+from ganbench.timing import StepClock
+from ganbench.training import Training
 
 MEASURES = ["sw2", "sw2_ema", "sw2_floor"]
 
@@ -102,3 +107,29 @@ def test_a_compiled_run_measures_what_a_serial_run_measures(fused, tmp_path, eng
     alone = measured(fused, tmp_path / "serial")
     assert (together[MEASURES] - alone[MEASURES]).abs().max().max() < 1e-9
     assert set(together["engine"]) == {f"{engine}+compiled"}
+
+
+def trial_of(small: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The row of one trial that was trained in this process."""
+    folder.mkdir()
+    (cell, *_) = (c.cell for c in Grid.load(small).combinations(Registry.load()))
+    return run_trial(Trial(cell, 0), folder, Training(evaluations=2, checkpoint_every=5), lambda *_: None).row()
+
+
+def test_the_phases_of_a_trial_add_up_to_its_wall_time_and_a_hidden_sleep_is_caught(small, tmp_path, monkeypatch):
+    row = trial_of(small, tmp_path / "plain")
+    phases = {name: seconds for name, seconds in row.items() if name.startswith("phase_")}
+    wanted = {"build", "prepare", "first_step", "warm_up", "look", "evaluate", "checkpoint", "sample"}
+    assert {f"phase_{name}_s" for name in wanted} <= set(phases)
+    assert sum(phases.values()) == pytest.approx(row["wall_s"], rel=0.02)
+    assert row["accounted"]
+    size = StepClock.size
+
+    def slow(clock: StepClock) -> int:
+        time.sleep(0.05)
+        return size(clock)
+
+    monkeypatch.setattr(StepClock, "size", slow)
+    row = trial_of(small, tmp_path / "slow")
+    assert row["phase_other_s"] > 0.05
+    assert not row["accounted"]

@@ -93,3 +93,53 @@ def test_a_training_too_short_to_warm_up_says_so(host):
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30), st.floats(0, 1))
 def test_quantiles_are_those_of_numpy(values, q):
     assert quantile(values, q) == pytest.approx(float(np.quantile(values, q)), rel=1e-9, abs=1e-6)
+
+
+def test_phases_add_up_to_the_wall_time_and_inner_ones_are_not_counted_twice(host):
+    phases = timing.Phases()
+    with phases.of("train"):
+        host.seconds += 2.0
+        with phases.of("evaluate"):
+            host.seconds += 3.0
+        host.seconds += 1.0
+    with phases.of("train"):
+        host.seconds += 4.0
+    found = phases.seconds()
+    assert found == {"other": 0.0, "train": 7.0, "evaluate": 3.0}
+    assert sum(found.values()) == phases.wall == 10.0
+    assert phases.accounted
+
+
+def test_what_happens_between_phases_is_caught(host):
+    phases = timing.Phases()
+    with phases.of("train"):
+        host.seconds += 10.0
+    host.seconds += 0.19
+    assert phases.accounted
+    host.seconds += 0.1  # a hidden sleep
+    assert not phases.accounted
+    assert phases.seconds()["other"] == pytest.approx(0.29)
+    assert sum(phases.seconds().values()) == pytest.approx(phases.wall)
+
+
+def test_a_phase_that_ends_in_an_exception_is_over(host):
+    phases = timing.Phases()
+    with pytest.raises(ValueError, match="x"), phases.of("build"):
+        host.seconds += 1.0
+        raise ValueError("x")
+    host.seconds += 1.0
+    assert phases.seconds() == {"other": 1.0, "build": 1.0}
+
+
+def test_the_first_window_of_a_clock_is_told_from_warm_up_and_training(host):
+    clock = StepClock(host.synchronize, warm_up=[(5, 0.1)])
+    phases = []
+    for _ in range(60):
+        phases.append(clock.phase)
+        clock.begin()
+        host.launch(0.01)
+        clock.end(1)
+    assert phases[0] == "first_step"
+    assert phases[1] == "warm_up"
+    assert phases[-1] == "train"
+    assert list(dict.fromkeys(phases)) == ["first_step", "warm_up", "train"]

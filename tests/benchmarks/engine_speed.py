@@ -20,10 +20,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))  # loops.py lies beside this file
 
-from ganbench.engines import engine_of
 from loops import STACKS, ByHand, Noise, cell, trainer
 
 from ganbench import Dataset, Discriminator, Generator, environment, pacing
+from ganbench.engines import engine_of
 from ganbench.machine import Watch, gpu_state
 from ganbench.records import read_json, write_json
 from ganbench.timer import DeviceMarks, Sentinel, several
