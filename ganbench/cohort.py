@@ -13,7 +13,7 @@ import torch
 from ganbench.engines import Engine, engine_of
 from ganbench.errors import GanbenchError
 from ganbench.grid import Trial
-from ganbench.records import Record, Status, Value
+from ganbench.records import Record, Status, Value, storage_fault
 from ganbench.timing import Phases, StepClock, now
 from ganbench.training import DivergedError, Report, Trainer, Training, make_record, utc
 
@@ -149,6 +149,8 @@ class _Cohort:
         return clock.summary()
 
     def _fail(self, trial: Trial, folder: Path, error: Exception) -> None:
+        if (fault := storage_fault(error)) is not None:
+            raise fault from error
         status, reason = _status(error)
         if status == "error":
             traceback.print_exception(error)

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganbench.cell import Cell, Trial
-from ganbench.errors import ResultsError
+from ganbench.errors import ResultsError, StorageError
 from ganbench.grid import Grid
 from ganbench.observers import Display, call_observers
 from ganbench.processes import context, death, terminating, without_main
-from ganbench.records import Record, Status
+from ganbench.records import Record, Status, storage_fault
 from ganbench.registry import Registry, located
 from ganbench.results import Results
 from ganbench.settings import parse_duration
@@ -167,6 +167,9 @@ class Driver:
                 self._commit(slot, seed, "error", content["reason"], content["log"])
             slot.left.clear()
             return
+        if kind == "full":
+            place = content["place"] or str(self.run.folder)
+            raise StorageError(content["reason"], place=place, hint=content["hint"])
         trial = Trial(slot.cell, content["seed"])
         if kind == "started":
             slot.running.append(trial.seed)
@@ -202,9 +205,14 @@ class Driver:
     def _commit(self, slot: _Slot, seed: int, status: Status, reason: str, log: str = "") -> None:
         trial = Trial(slot.cell, seed)
         folder = self.run.folder / trial.folder
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / LOG).open("a", encoding="utf-8") as file:
-            file.write(f"{log}ganbench: {status}: {reason}\n")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with (folder / LOG).open("a", encoding="utf-8") as file:
+                file.write(f"{log}ganbench: {status}: {reason}\n")
+        except OSError as error:
+            raise storage_fault(error, folder) or ResultsError(
+                f"cannot be written: {error.strerror or error}", place=str(folder)
+            ) from error
         record = make_record(trial, status, reason, training=slot.job.training)
         record.write(folder)
         self._announce(slot, trial, record)

@@ -61,6 +61,10 @@ class ResultsError(GanbenchError):
     """A results folder is missing, unreadable or not writable."""
 
 
+class StorageError(ResultsError):
+    """The disk is full or no longer writable: no trial is at fault, so the run stops, and the same command goes on."""
+
+
 class DeviceError(GanbenchError):
     """The requested device is not there."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import tempfile
@@ -11,7 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from ganbench.errors import ResultsError
+from ganbench.errors import ResultsError, StorageError
 
 SCHEMA = 1
 Status: TypeAlias = Literal["done", "diverged", "oom", "timeout", "crashed", "error", "skipped", "interrupted"]
@@ -185,10 +186,31 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.replace(path)
         sync_folder(path.parent)
     except OSError as error:
-        raise ResultsError(f"cannot be written: {error.strerror or error}", place=str(path)) from error
+        raise storage_fault(error, path) or ResultsError(
+            f"cannot be written: {error.strerror or error}", place=str(path)
+        ) from error
     finally:
         if partial is not None:
             partial.unlink(missing_ok=True)
+
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+
+
+def storage_fault(error: BaseException, path: Path | None = None) -> StorageError | None:
+    """What is wrong with the disk, if that is what ``error`` comes from: a fault of no trial."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, StorageError):
+            return seen
+        # safetensors says in words what the system answered
+        if (isinstance(seen, OSError) and seen.errno in FULL) or "No space left on device" in str(seen):
+            said = seen.strerror if isinstance(seen, OSError) else "No space left on device"
+            place = path or (seen.filename if isinstance(seen, OSError) else None) or ""
+            hint = "finished trials are kept: make room, and give the same command again"
+            return StorageError(f"cannot be written: {said}", place=str(place), hint=hint)
+        seen = seen.__cause__ or seen.__context__
+    return None
 
 
 def sync_folder(folder: Path) -> None:

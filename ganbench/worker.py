@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from ganbench.cohort import run_trials
+from ganbench.errors import GanbenchError
 from ganbench.grid import Cell, Trial
 from ganbench.processes import die_with
-from ganbench.records import Record
+from ganbench.records import Record, storage_fault
 from ganbench.registry import Registry
 from ganbench.training import Report, Training
 
@@ -58,7 +59,18 @@ def work(job: Job, events: Connection, lifeline: Connection) -> None:
     except Exception as error:  # noqa: BLE001 # the driver turns it into rows
         _tell(events, "broken", {"reason": f"{type(error).__name__}: {error}", "log": traceback.format_exc()})
         return
-    trials = [Trial(cell, seed) for seed in job.seeds]
+    try:
+        _train_all([Trial(cell, seed) for seed in job.seeds], job, events)
+    except (OSError, GanbenchError) as error:
+        fault = storage_fault(error)
+        if fault is None:
+            raise
+        _tell(events, "full", {"reason": fault.message, "place": fault.place, "hint": fault.hint})
+
+
+def _train_all(trials: Sequence[Trial], job: Job, events: Connection) -> None:
+    """Train together what the cell's engine trains together."""
+    cell = trials[0].cell
     for together in [trials] if cell.stacked else [[trial] for trial in trials]:
         if _train(together, job, events) == "oom":
             return  # memory is not to be trusted after that: the other seeds get a new process

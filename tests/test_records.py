@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ganbench.errors import ResultsError
-from ganbench.records import Record, Value, append_line, read_json, read_lines, replacing, write_json
+from ganbench.errors import ResultsError, StorageError
+from ganbench.records import Record, Value, append_line, read_json, read_lines, replacing, storage_fault, write_json
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 names = st.text("abcdefgh_0123456789", min_size=1, max_size=8)
@@ -128,3 +128,30 @@ def test_a_torn_last_line_is_left_out(tmp_path):
 def test_written_files_can_be_read_by_others(tmp_path):
     write_json(tmp_path / "a.json", {})
     assert Path(tmp_path / "a.json").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_fault_of_the_disk_is_known_behind_other_errors():
+    full = OSError(errno.ENOSPC, "No space left on device", "/a/file")
+    try:
+        try:
+            raise full
+        except OSError as error:
+            raise ValueError("something else") from error
+    except ValueError as error:
+        fault = storage_fault(error)
+    assert fault is not None
+    assert str(fault).startswith("/a/file: cannot be written: No space left on device; ")
+    assert storage_fault(fault) is fault
+    assert storage_fault(OSError(errno.EACCES, "Permission denied")) is None
+    assert storage_fault(ValueError("no")) is None
+    words = RuntimeError('I/O error: Os { code: 28, kind: StorageFull, message: "No space left on device" }')
+    assert isinstance(storage_fault(words), StorageError)
+
+
+def test_writing_to_a_full_disk_says_so_and_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(StorageError, match="make room"), replacing(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert read_json(path) == {"a": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]

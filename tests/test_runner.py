@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ganbench.devices import find_devices
-from ganbench.errors import ConfigError, DeviceError, ResultsError
+from ganbench.errors import ConfigError, DeviceError, ResultsError, StorageError
 from ganbench.grid import Grid
 from ganbench.records import Record
 from ganbench.runner import Options, execute
@@ -221,6 +221,32 @@ def test_a_file_in_the_place_of_the_results_folder_is_named(small, tmp_path):
     with pytest.raises(ResultsError, match="not writable") as caught:
         execute(Grid.load(small), tmp_path / "results", Options(device="cpu"))
     assert "--results" in str(caught.value)
+
+
+def test_a_full_disk_stops_the_run_and_is_no_failure_of_a_trial(small, tmp_path):
+    plugin = tmp_path / "fills.py"
+    plugin.write_text(
+        "import errno, os, pathlib\n"
+        "from ganbench import Regularizer, hookimpl\n"
+        "class Fills(Regularizer, name='fills'):\n"
+        "    def d_penalty(self, at):\n"
+        f"        if pathlib.Path({str(tmp_path / 'full')!r}).exists():\n"
+        "            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), 'there')\n"
+        "        return at.real_scores.mean() * 0\n"
+        "@hookimpl\n"
+        "def ganbench_components():\n"
+        "    return [Fills]\n"
+    )
+    small["run"] |= {"plugins": [str(plugin)]}
+    small["grid"]["regularizer"] = ["none", "fills"]
+    (tmp_path / "full").touch()
+    with pytest.raises(StorageError, match=r"^there: .*No space left on device; finished trials are kept"):
+        execute(Grid.load(small), tmp_path, Options(device="cpu", workers=1))
+    assert statuses(tmp_path / "small") == {("none", 0): "done", ("none", 1): "done"}
+    assert not (tmp_path / "small" / "live").exists()
+    (tmp_path / "full").unlink()
+    assert execute(Grid.load(small), tmp_path, Options(device="cpu")).exit_code == 0
+    assert set(statuses(tmp_path / "small").values()) == {"done"}
 
 
 def test_workers_and_the_order_of_cells_do_not_change_the_numbers(small, tmp_path):
