@@ -12,7 +12,7 @@ from ganbench.component import Component, digest
 from ganbench.dataset import Dataset
 from ganbench.errors import PluginError
 from ganbench.loss import Loss
-from ganbench.metric import Metric
+from ganbench.metric import Extractor, Metric
 from ganbench.networks import Discriminator, Generator
 from ganbench.optimizer import Optimizer
 from ganbench.regularizer import Regularizer
@@ -99,6 +99,11 @@ class Cell:
         singles = (self.dataset, self.generator, self.discriminator, self.loss, self.optimizer, self.update)
         return (*singles, *self.regularizers, *self.metrics)
 
+    @property
+    def extractors(self) -> tuple[Extractor, ...]:
+        """The extractors of its metrics, each once."""
+        return tuple(dict.fromkeys(m.extractor for m in self.metrics if m.extractor is not None))
+
     def refusal(self) -> str | None:
         """Why this combination cannot work, from the first component that refuses it, or None."""
         if self.discriminator.output != self.loss.output:
@@ -106,7 +111,7 @@ class Cell:
                 f"{self.loss.name} asks the discriminator for {self.loss.output}, "
                 f"and {self.discriminator.name} returns {self.discriminator.output}"
             )
-        for component in self.components:
+        for component in (*self.components, *self.extractors):
             reason = self._ask(component, component.mismatch)
             if reason is not None:
                 return reason

@@ -43,6 +43,10 @@ class Features(Protocol):
 class Extractor(Component, role="extractor"):
     """Turns samples into the features that a metric compares."""
 
+    def missing(self) -> str | None:
+        """What has to be installed or put where before it can be loaded, or None; nothing is read."""
+        return None
+
     def load(self, dataset: Dataset | None, device: torch.device) -> Features:
         """The features of ``dataset``; one that must be trained is trained once, with a fixed seed, and cached by hash.
 

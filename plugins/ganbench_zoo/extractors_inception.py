@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import torch
@@ -20,11 +21,13 @@ from ganbench_zoo.pretrained import (
     resized_tf1,
     spec_of,
     weights_dir,
+    without,
 )
 
 if TYPE_CHECKING:
     from ganbench import Cell
 
+TITLE = "extractor inception"
 SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 FILES = ("pt_inception-2015-12-05-6726825d.pth", "weights-inception-2015-12-05-6726825d.pth")
 """The names under which pytorch-fid and torch-fidelity publish one and the same file."""
@@ -220,22 +223,27 @@ class Inception(Extractor, name="inception", source="https://arxiv.org/abs/1706.
     sha256: str = field(default=SHA256, doc="what the SHA-256 of that file must be; empty accepts any")
 
     def mismatch(self, cell: Cell) -> str | None:
-        return refusal("extractor inception", cell.dataset.spec())
+        return refusal(TITLE, cell.dataset.spec())
+
+    def missing(self) -> str | None:
+        return without(self._path)
 
     def load(self, dataset: Dataset | None, device: torch.device) -> ClassifyingFeatures:
-        title = "extractor inception"
-        spec = spec_of(dataset, title)
-        folders = (weights_dir(), torch.hub.get_dir() + "/checkpoints")
-        path = find_weights(
+        spec = spec_of(dataset, TITLE)
+        path = self._path()
+        network = InceptionNetwork()
+        fill(network, read_weights(path, self.sha256, title=TITLE), title=TITLE)
+        return fitted(network, spec, device)
+
+    def _path(self) -> Path:
+        folders = (weights_dir(), Path(torch.hub.get_dir()) / "checkpoints")
+        return find_weights(
             self.weights,
-            [weights_dir().joinpath(folder, file) for folder in folders for file in FILES],
-            title=title,
+            [folder / file for folder in folders for file in FILES],
+            title=TITLE,
             how=f"put {FILES[0]}, which the pytorch-fid project publishes as the release fid_weights, into "
             f"{weights_dir()}, or name its path: {{ use = 'inception', weights = 'PATH' }}",
         )
-        network = InceptionNetwork()
-        fill(network, read_weights(path, self.sha256, title=title), title=title)
-        return fitted(network, spec, device)
 
 
 def fitted(network: InceptionNetwork, spec: SampleSpec | None, device: torch.device) -> ClassifyingFeatures:
@@ -246,7 +254,7 @@ def fitted(network: InceptionNetwork, spec: SampleSpec | None, device: torch.dev
         network.to(device),
         head,
         spec,
-        title="extractor inception",
+        title=TITLE,
         preprocessing=f"bilinear to {SIDE} x {SIDE} as in TensorFlow 1; (byte - 128) / 128",
         chunk=CHUNK,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ganbench import Component, ConfigError, Dataset, Extractor, SampleSpec, field, hookimpl
-from ganbench_zoo.pretrained import Backbone, ImageFeatures, refusal, resized_bicubic, spec_of
+from ganbench_zoo.pretrained import Backbone, ImageFeatures, lacking, library_of, refusal, resized_bicubic, spec_of
 
 if TYPE_CHECKING:
     from ganbench import Cell
@@ -21,6 +20,7 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and standard deviation of each channel, of 1: DINOv2's."""
 CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 CHUNK = 32
+INSTALL = "pip install 'ganbench[transformers]'"
 
 
 class Vision(Backbone):
@@ -65,6 +65,9 @@ class DINOv2(Extractor, name="dinov2", source="https://arxiv.org/abs/2304.07193"
     def mismatch(self, cell: Cell) -> str | None:
         return refusal("extractor dinov2", cell.dataset.spec())
 
+    def missing(self) -> str | None:
+        return _missing(self.weights, "extractor dinov2")
+
     def load(self, dataset: Dataset | None, device: torch.device) -> ImageFeatures:
         title = "extractor dinov2"
         spec = spec_of(dataset, title)
@@ -87,11 +90,23 @@ class CLIPVision(Extractor, name="clip", source="https://arxiv.org/abs/2103.0002
     def mismatch(self, cell: Cell) -> str | None:
         return refusal("extractor clip", cell.dataset.spec())
 
+    def missing(self) -> str | None:
+        return _missing(self.weights, "extractor clip")
+
     def load(self, dataset: Dataset | None, device: torch.device) -> ImageFeatures:
         title = "extractor clip"
         spec = spec_of(dataset, title)
         network = _load("CLIPVisionModelWithProjection", self.weights, title)
         return _fitted(Vision(network, "image_embeds", int(network.config.image_size), CLIP), spec, device, title)
+
+
+def _missing(weights: str, title: str) -> str | None:
+    """What can be said to be missing without importing the library, which takes seconds."""
+    folder = Path(weights).expanduser()
+    # where a path is meant, the library would take it for a name and complain about its form
+    if (folder.is_absolute() or weights.startswith((".", "~"))) and not (folder / "config.json").is_file():
+        return f"{title}: there is no config.json in {weights!r}; name a folder that holds it and model.safetensors"
+    return lacking("transformers", title=title, how=INSTALL)
 
 
 def _load(kind: str, weights: str, title: str) -> Any:
@@ -104,17 +119,11 @@ def _load(kind: str, weights: str, title: str) -> Any:
         "name a folder that holds config.json and model.safetensors, { use = ..., weights = 'FOLDER' }, or fetch it "
         f"beforehand: hf download {weights}"
     )
+    if reason := _missing(weights, title):
+        raise ConfigError(reason)
     folder = Path(weights).expanduser()
-    # a path is meant, so the library must not take it for a name and complain about its form
-    if (folder.is_absolute() or weights.startswith((".", "~"))) and not (folder / "config.json").is_file():
-        raise ConfigError(f"{title}: there is no config.json in {weights!r}", hint=how.partition(", or")[0])
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when the library is imported
-    try:
-        library = importlib.import_module("transformers")
-    except ImportError as error:
-        raise ConfigError(
-            f"{title} needs the package transformers", hint="pip install 'ganbench[transformers]'"
-        ) from error
+    library = library_of("transformers", title=title, how=INSTALL)
     place = str(folder) if folder.is_dir() else weights
     try:
         network, found = getattr(library, kind).from_pretrained(

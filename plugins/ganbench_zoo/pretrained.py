@@ -7,10 +7,12 @@ samples have, so that generated samples and images read from a disk go through t
 from __future__ import annotations
 
 import hashlib
+import importlib
+import importlib.util
 import pickle
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import safetensors
 import safetensors.torch
@@ -52,6 +54,36 @@ def find_weights(named: str, candidates: Iterable[Path], *, title: str, how: str
         if path.is_file():
             return path
     raise ConfigError(f"{title} needs its weights, and they are not on this machine", hint=how)
+
+
+def without(path: Callable[[], Path]) -> str | None:
+    """Why there are no weights at ``path()``, or None."""
+    try:
+        path()
+    except ConfigError as error:
+        return str(error)
+    return None
+
+
+def lacking(library: str, *, title: str, how: str) -> str | None:
+    """Why ``library`` cannot be imported, found out without importing it, or None."""
+    try:
+        found = importlib.util.find_spec(library)
+    except ValueError:  # a module that is blocked or half made
+        found = None
+    return None if found else f"{title} needs the package {library.replace('_', '-')}; {how}"
+
+
+def library_of(library: str, *, title: str, how: str) -> Any:
+    """The module ``library``, which is an extra.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    try:
+        return importlib.import_module(library)
+    except ImportError as error:
+        raise ConfigError(f"{title} needs the package {library.replace('_', '-')}", hint=how) from error
 
 
 def read_weights(path: Path, sha256: str, *, title: str) -> dict[str, Tensor]:

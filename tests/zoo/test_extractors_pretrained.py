@@ -15,8 +15,13 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
+import ganbench
 from ganbench import ConfigError, ContractError, Dataset, SampleSpec
+from ganbench.grid import Grid
+from ganbench.plan import Plan, make
+from ganbench.registry import Registry
 from ganbench_zoo.datasets import Digits, Ring
+from ganbench_zoo.extractors import Classifier
 from ganbench_zoo.extractors_efficientnet import EfficientNetLite0
 from ganbench_zoo.extractors_inception import Inception, InceptionNetwork, fitted
 from ganbench_zoo.extractors_transformers import CLIPVision, DINOv2
@@ -262,3 +267,44 @@ def test_random_weights_go_from_a_file_to_features(network, own_caches):
     rgb = (x[:1] * 255).round().to(torch.uint8).expand(-1, 3, -1, -1)
     logits = fitted(network, None, CPU).logits(rgb)
     torch.testing.assert_close(logits, found[:1] @ network.fc.weight.T)  # no bias
+
+
+# -- in a grid ---------------------------------------------------------------------------------------------------------
+
+
+def plan_of(small, folder: Path, extractor: object) -> Plan:
+    small["grid"] |= {"dataset": ["ring", "digits"], "regularizer": "none"}
+    small["grid"]["metrics"] = [{"use": "frechet-distance", "extractor": extractor}]
+    return make(Grid.load(small), Registry.load(), folder)
+
+
+def test_a_grid_skips_data_that_an_extractor_refuses_and_notes_what_it_lacks(small, tmp_path):
+    plan = plan_of(small, tmp_path, "inception")
+    (skipped,) = plan.skipped
+    assert skipped.skip == "extractor inception needs images, and samples have shape [2]"
+    assert [n for n in plan.notes if "pt_inception-2015-12-05" in n]
+
+
+def test_a_run_without_weights_ends_before_it_trains(small, tmp_path):
+    plan_of(small, tmp_path, "inception")
+    with pytest.raises(ConfigError, match="extractor inception needs its weights"):
+        ganbench.run(small, results=tmp_path)
+    assert not list(tmp_path.glob("*/trials/*/*"))
+
+
+def test_what_is_missing_is_known_without_loading_anything(monkeypatch, own_caches):
+    assert Classifier().missing() is None
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    for extractor, what in zip(
+        ALL, ("pt_inception", "[efficientnet]", "[transformers]", "[transformers]"), strict=True
+    ):
+        assert what in (extractor.missing() or "")
+    assert "config.json" in (DINOv2(weights=str(own_caches)).missing() or "")
+    file = own_caches / "w.pth"
+    file.touch()
+    assert Inception(weights=str(file)).missing() is None  # whether it is the right one is seen when it is read
+
+
+def test_the_accuracy_of_a_classifier_is_told_beside_its_values():
+    features = Classifier(epochs=1).load(Digits(), CPU)
+    assert features.preprocessing == f"which classifies {100 * features.accuracy:.1f} % of the test split correctly"
