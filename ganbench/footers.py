@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ganbench.errors import ResultsError
+from ganbench.records import read_json
 from ganbench.stats import Estimate
 from ganbench.table import CLOCK, PROTOCOL, Column, Row
 from ganbench.trials import Asked, Group, Trial, block_of, is_number, is_unsure, joined, levels_of
+
+if TYPE_CHECKING:
+    from ganbench.results import Results
 
 
 def footers_of(
@@ -90,6 +95,23 @@ def _protocol(live: Sequence[Trial], hidden: set[str]) -> list[str]:
     if len(mixed) > 1:
         said.append(f"Engines are mixed ({', '.join(mixed)}): they agree to rounding, and times compare within one.")
     return said
+
+
+def machine(results: Results) -> str:
+    """``Machine: NVIDIA H100, AMD EPYC (16 cores).`` as the run recorded it; empty if it did not, or ran on several."""
+    try:
+        found = read_json(results.path / "environment.json") or {}
+    except ResultsError:
+        return ""
+    done = [r for r in results.trials if r.status == "done"]
+    if len({r.fingerprints.get("hardware") for r in done}) > 1:
+        return ""
+    gpus = found.get("gpus") or []
+    used = gpus if any(str(r.facts.get("device", "")).startswith("cuda") for r in done) else []
+    names = dict.fromkeys(str(gpu["name"]) for gpu in used if isinstance(gpu, Mapping) and "name" in gpu)
+    cores = f" ({found['cores']} cores)" if found.get("cores") else ""
+    said = [*names, *([f"{found['cpu']}{cores}"] if found.get("cpu") else [])]
+    return f"Machine: {', '.join(said)}." if said else ""
 
 
 def ranges(numbers: Sequence[int]) -> str:

@@ -324,3 +324,21 @@ def _tested(found: Sequence[Overall]) -> list[Overall]:
         )
         for i, s in enumerate(found)
     ]
+
+
+def frame(found: Sequence[Overall]) -> pd.DataFrame:
+    """One row for each level and measure, flat: every estimate as NAME, NAME_low and NAME_high."""
+    import pandas as pd
+
+    rows = []
+    for s in found:
+        for level in s.levels:
+            row: dict[str, Any] = {"measure": s.measure, "better": s.better, "role": s.role, "level": level.level}
+            row["baseline"] = s.baseline
+            for name, value in (("rank", level.rank), ("iqm", level.iqm), ("improved", level.improved)):
+                estimate = value or Estimate(math.nan, None, None, 0)
+                row |= {name: estimate.mean, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+            row |= {"a12": level.a12, "scale": s.scale, "p": level.p, "p_uncorrected": level.signed, "need": s.need}
+            row |= {"blocks": s.blocks, "blocks_better": level.better, "blocks_worse": level.worse, "seeds": s.seeds}
+            rows.append(row | {"friedman": s.friedman, "done": level.done, "total": level.total})
+    return pd.DataFrame(rows)

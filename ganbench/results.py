@@ -276,6 +276,23 @@ class Results:
 
         return compare.frame(compare.comparisons(self.records, self.measures, by=by, show=measures, baseline=baseline))
 
+    def rank(self, by: str = "regularizer", *, measures: Sequence[str] = (), baseline: str = "none") -> pd.DataFrame:
+        """How the levels of a role stand over all cells of all data sets, failures last: a row for each and measure.
+
+        ``iqm`` is in percent where ``scale`` is ``ratio``. See :func:`ganbench.overall.overall`.
+
+        Args:
+            by: the role.
+            measures: only these; by default all that have a better way.
+            baseline: the level to compare with.
+
+        Raises:
+            ResultsError: there is no such role, measure or level, or nothing can be ranked.
+        """
+        from ganbench import overall
+
+        return overall.frame(overall.overall(self.records, self.measures, role=by, show=measures, baseline=baseline))
+
     def plot(self, measure: str, *, dataset: str | None = None, by: Sequence[str] = (), ax: Axes | None = None) -> Axes:
         """A measure during training against the step: the mean over seeds as a line, their range as a band.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ganbench import stats
 from ganbench.differences import differences_of, ratios_of, scale_of
 from ganbench.errors import ResultsError, nearest
-from ganbench.footers import footers_of, refusals
+from ganbench.footers import footers_of, machine, refusals
 from ganbench.marks import FRONT, with_front, with_marks
 from ganbench.pivot import pivoted
 from ganbench.records import ROLES
@@ -78,6 +78,8 @@ def tables(
     )
     if not built:
         built = [Table(results.name, {}, (), ())]
+    if told := machine(results):
+        built = [replace(t, footers=(*t.footers, told)) if t.rows else t for t in built]
     if todo := results.missing:
         of = todo + len(results.trials)
         built = [replace(t, footers=(*t.footers, f"Not run yet: {todo:,} of {of:,} trials.")) for t in built]

@@ -12,7 +12,7 @@ from ganbench.errors import ResultsError
 from ganbench.overall_table import tables_of
 from ganbench.records import Record, Value
 from ganbench.render import render
-from ganbench.results import frame
+from ganbench.results import Results, frame
 
 FD = {"fd": ("lower", "")}
 NAMES = ("none", "r1", "r2")
@@ -159,6 +159,9 @@ def test_the_command_prints_standings_and_profiles(tmp_path, capsys, monkeypatch
         assert profile["rows"][0]["at_1"] == 0.5
     elif style != "csv":
         assert "1 blocks" in out or "1 block" in out
+    found = Results(run).rank("loss")
+    assert list(found["rank"]) == [1, 2]
+    assert found["iqm"].iloc[1] == pytest.approx(100 * (math.exp(np.log([1.5, 4 / 3]).mean()) - 1))
     assert main(["rank", str(run)]) == 2
     assert "nothing to rank" in capsys.readouterr().err
 

@@ -419,3 +419,19 @@ def test_a_thousand_trials_open_in_two_seconds(tmp_path, tab) -> None:
     assert tab.run(f"{start} input.value = 'hinge gamma=98'; input.dispatchEvent(new Event('input')); {ended}") < 500
     assert tab.run("document.querySelector('output').textContent") == "1 of 200 rows"
     assert tab.run(f"{start} document.querySelector('table.data thead button').click(); {ended}") < 500
+
+
+def test_tables_name_the_machine_unless_there_were_several(run) -> None:
+    environment = json.loads((run / "environment.json").read_text())
+    gpus = [{"name": "H100", "memory_mib": 81559}]
+    (run / "environment.json").write_text(json.dumps(environment | {"cpu": "EPYC", "cores": 2, "gpus": gpus}))
+    (table,) = Results(run).tables()
+    assert "Machine: EPYC (2 cores)." in table.footers  # the trials were not on the GPU
+    assert "name H100 memory_mib 81559" in page(Results(run))
+    for path in run.glob("trials/*/seed-*/result.json"):
+        raw = json.loads(path.read_text())
+        path.write_text(json.dumps(raw | {"facts": raw["facts"] | {"device": "cuda:0"}}))
+    assert "Machine: H100, EPYC (2 cores)." in Results(run).tables()[0].footers
+    one = next(run.glob("trials/*/seed-0/result.json"))
+    one.write_text(json.dumps(json.loads(one.read_text()) | {"fingerprints": {"hardware": "another"}}))
+    assert not any("Machine" in footer for footer in Results(run).tables()[0].footers)

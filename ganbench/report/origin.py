@@ -34,7 +34,12 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, obj
         if isinstance(inner, Mapping):
             yield from _flat(inner, f"{key}." if key != "versions" else "")
         elif inner not in (None, [], ""):
-            yield f"{prefix}{key}", ", ".join(map(str, inner)) if isinstance(inner, list) else inner
+            yield f"{prefix}{key}", ", ".join(map(_words, inner)) if isinstance(inner, list) else inner
+
+
+def _words(value: object) -> str:
+    """An item of a list: a GPU is its name and its memory."""
+    return " ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, Mapping) else str(value)
 
 
 def reproduce(results: Results) -> str:
