@@ -82,7 +82,7 @@ class _Cohort:
         clock = lead.clock()
         marks = {round(cell.steps * (i + 1) / training.evaluations) for i in range(training.evaluations)}
         values: dict[Trainer, dict[str, Value]] = {}
-        while engine.trainers and lead.step < cell.steps:
+        while engine.trainers and lead.step < cell.steps and not self._enough(lead, clock):
             ahead = [m for m in marks if m > lead.step]
             if training.checkpoint_every:
                 ahead.append((lead.step // training.checkpoint_every + 1) * training.checkpoint_every)
@@ -120,6 +120,11 @@ class _Cohort:
                 content = trainer.content(last, timing)
             self._commit(trainer.trial, trainer.folder, "done", "", **content)
             trainer.over = True
+
+    def _enough(self, lead: Trainer, clock: StepClock) -> bool:
+        """Whether a smoke run has seen enough of a cell: two periods at least, and seconds after the first window."""
+        steps = [*clock.warm_up, *clock.windows][1:]
+        return sum(s for _, s in steps) >= self.training.enough and sum(n for n, _ in steps) >= lead.period
 
     def _look(self, engine: Engine, trainer: Trainer, seconds: float) -> None:
         trainer.look(engine.logs(trainer), seconds)

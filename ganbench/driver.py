@@ -27,6 +27,8 @@ from ganbench.worker import LOG, Job, work
 if TYPE_CHECKING:
     from ganbench.runner import Options, Run
 
+SMOKE_SECONDS = 1.5
+"""Seconds of training, after its first window, that a cell gets in a smoke run: what ``plan`` predicts from."""
 GRACE = 5.0
 """Seconds between asking a process to end and killing it."""
 
@@ -120,7 +122,8 @@ class Driver:
             training=Training(
                 device=device,
                 threads=self.threads,
-                evaluations=settings.evaluations,
+                evaluations=1 if self.options.smoke else settings.evaluations,
+                enough=SMOKE_SECONDS if self.options.smoke else math.inf,
                 snapshots=settings.snapshots,
                 checkpoint_every=settings.checkpoint_every,
                 exclusive=self.run.workers == 1,

@@ -21,7 +21,8 @@ from ganbench.registry import Registry
 from ganbench.results import Results
 from ganbench.timingpass import Pass
 
-SMOKE_STEPS = 2
+SMOKE_STEPS = 2_000
+"""Of a smoke run, at most: it ends after a second or two of training."""
 RETRYABLE = (*FAILED, "failed")
 
 
@@ -38,7 +39,7 @@ class Options:
         timeout: seconds for a trial, instead of the grid's.
         plugins: plugin files besides the grid's.
         without: plugins to block besides the grid's.
-        smoke: two steps of one seed of each cell, into ``NAME-smoke``.
+        smoke: two seconds of each cell, into ``NAME-smoke``: of one seed, or of all where they train together.
         timing: instead of the grid's.
     """
 
@@ -89,7 +90,7 @@ def execute(grid: Grid, results: Path, options: Options, display: Display | None
         grid,
         registry,
         folder,
-        seeds=seeds[:1] if options.smoke else seeds,
+        seeds=seeds[:1] if options.smoke and grid.settings.engine == "serial" else seeds,
         steps=SMOKE_STEPS if options.smoke else options.steps,
     )
     devices = find_devices(options.device)

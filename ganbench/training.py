@@ -50,6 +50,8 @@ class Training:
     snapshots: bool = False
     """Whether each evaluation leaves a picture."""
     checkpoint_every: int = 1_000
+    enough: float = math.inf
+    """Seconds of training after which a trial ends early: those of a smoke run."""
     exclusive: bool = True
     """Whether nothing else of this run trains on the machine at the same time."""
 
@@ -214,6 +216,7 @@ class Trainer:
             | {f"eval_{name}": seconds for name, seconds in self.measuring().items()},
             "cost": self._cost() | self.progress.passes,
             "facts": {"n": self.bench.n, "resumed": self.progress.resumed, "evaluations": self.training.evaluations}
+            | {"checkpoint_every": self.training.checkpoint_every}
             | {name: float(total / n) for name, (total, n) in self.state.tallies.items() if n},
         }
 

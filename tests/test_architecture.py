@@ -42,6 +42,7 @@ LAYERS = (
     "testing worker",
     "timer",
     "timingpass",
+    "forecast",
     "export",
     "driver preload",
     "runner",

@@ -13,10 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from ganbench import driver
 from ganbench.devices import find_devices
 from ganbench.errors import ConfigError, DeviceError, ResultsError, StorageError
+from ganbench.forecast import forecast
 from ganbench.grid import Grid
+from ganbench.plan import make
 from ganbench.records import Record
+from ganbench.registry import Registry
 from ganbench.runner import Options, execute
 
 
@@ -268,11 +272,19 @@ def test_what_a_plugin_prints_goes_to_the_trials_log(small, tmp_path, plugins):
     assert "to stderr" in log
 
 
-def test_smoke_trains_two_steps_of_one_seed_beside_the_real_run(small, tmp_path):
+def test_smoke_trains_one_seed_for_a_moment_beside_the_real_run_and_plan_predicts_from_it(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(driver, "SMOKE_SECONDS", 0.05)
     outcome = execute(Grid.load(small), tmp_path, Options(device="cpu", smoke=True))
     assert outcome.run.folder == tmp_path / "small-smoke"
-    assert set(outcome.results.records["steps"]) == {2}
     assert len(outcome.results.records) == 2
+    assert set(outcome.results.records["status"]) == {"done"}
+    steps = [json.loads(p.read_text())["step"] for p in outcome.run.folder.glob("trials/*/*/state.json")]
+    assert all(2 <= step < 2_000 for step in steps)
+    grid = Grid.load(small)
+    expected = forecast(make(grid, Registry.load(), tmp_path / "small"), grid.settings, tmp_path / "small", workers=1)
+    assert set(expected.sources.values()) == {"the smoke run"}
+    assert expected.makespan is not None
+    assert expected.makespan > 0
 
 
 @pytest.mark.parametrize("asked", ["cuda", "cuda:0", "gpu", "cuda:a"])

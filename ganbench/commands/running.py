@@ -20,10 +20,13 @@ def add(command: Adder) -> None:
     )
     run.add_argument("--retry", default="", metavar="STATUS,...", help="run failed trials of these statuses again")
     run.add_argument("--timeout", metavar="T", help="longest time for a trial, such as 90s, 30m or 2h")
-    run.add_argument("--smoke", action="store_true", help="two steps of one seed of each cell, into NAME-smoke")
+    run.add_argument("--smoke", action="store_true", help="two seconds of each cell, into NAME-smoke")
 
-    plan = command("plan", _plan, "show cells, skips with reasons and what is on disk; trains nothing")
+    plan = command("plan", _plan, "show cells, skips with reasons, what is on disk and what time it takes")
     grid_options(plan)
+    plan.add_argument(
+        "--workers", type=whole_number, default=0, metavar="N", help="processes to expect (default: all cores)"
+    )
     json_option(plan)
 
 
@@ -60,15 +63,20 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _plan(args: argparse.Namespace) -> int:
+    from ganbench import environment, forecast, views
     from ganbench import plan as planning
-    from ganbench import views
     from ganbench.grid import Grid
 
     grid = Grid.load(args.grid)
     registry = load_registry(args, grid.plugin_files, grid.settings.without)
-    made = planning.make(grid, registry, Path(args.results) / grid.name, seeds=args.seeds, steps=args.steps)
+    folder = Path(args.results) / grid.name
+    made = planning.make(grid, registry, folder, seeds=args.seeds, steps=args.steps)
+    workers = args.workers or max(1, environment.cores() // (grid.settings.threads or 1))
+    expected = forecast.forecast(made, grid.settings, folder, workers)
     if args.json:
-        print_json(views.plan_facts(made))
+        print_json(views.plan_facts(made) | {"forecast": expected.facts()})
     else:
         views.print_plan(made)
+        if made.to_run():
+            print(expected.text(grid.source))
     return 0

@@ -1,0 +1,96 @@
+"""How long a plan takes: exactly what the phases of trials like its own add up to."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ganbench.forecast import Cost, Forecast, forecast
+from ganbench.grid import Grid
+from ganbench.plan import make
+from ganbench.records import Record, write_json
+from ganbench.registry import Registry
+
+PHASES = {"build": 1.0, "prepare": 2.0, "first_step": 4.0, "warm_up": 1.0, "train": 18.0, "look": 1.0, "evaluate": 6.0}
+PHASES |= {"checkpoint": 0.5, "sample": 0.25, "record": 0.0, "other": 0.05}
+
+
+def add(run: Path, cell: Any, phases: dict[str, float], *, steps: int = 104, **facts: Any) -> None:
+    """A trial that took these seconds for ``steps`` steps, 4 of them in its first window, and 2 evaluations."""
+    folder = run / "trials" / cell.name / "seed-0"
+    folder.mkdir(parents=True)
+    write_json(folder / "spec.json", {"spec": cell.spec, "seed": 0, "code": {}})
+    write_json(folder / "state.json", {"step": steps, "warm_up": [[4, 4.0], [10, 1.0]], "windows": []})
+    (folder / "curves.jsonl").write_text("".join(json.dumps({"step": s}) + "\n" for s in (steps // 2, steps)))
+    timing = {f"phase_{name}_s": seconds for name, seconds in phases.items()}
+    Record(cell=cell.name, id=cell.id, seed=0, status="done", labels=cell.labels, timing=timing, facts=facts).write(
+        folder
+    )
+
+
+def planned(small: dict[str, Any], folder: Path):
+    grid = Grid.load(small)
+    return make(grid, Registry.load(), folder), grid.settings
+
+
+def test_a_cost_grows_with_steps_evaluations_and_checkpoints_and_with_nothing_else(small, tmp_path):
+    plan, _ = planned(small, tmp_path / "small")
+    cell = plan.combinations[0].cell
+    add(tmp_path, cell, PHASES)
+    folder = tmp_path / "trials" / cell.name / "seed-0"
+    record = Record.read(folder)
+    assert record is not None
+    cost = Cost.of(record, folder)
+    assert cost == Cost(once=7.3, step=0.2, evaluation=3.0, checkpoint=0.5)
+    assert cost.total(1000, 5, 2) == pytest.approx(7.3 + 200 + 15 + 1)
+
+
+def test_a_smoke_run_tells_what_every_cell_of_the_run_takes(small, tmp_path):
+    small["run"] |= {"steps": 3_000, "timing": False, "evaluations": 4}
+    plan, settings = planned(small, tmp_path / "small")
+    none, r1 = (c.cell for c in plan.combinations)
+    add(tmp_path / "small-smoke", none, PHASES)
+    found = forecast(plan, settings, tmp_path / "small", workers=2)
+    each = 7.3 + 0.2 * 3_000 + 3.0 * 4 + 0.5 * 3
+    assert found.seconds == pytest.approx({none.name: 2 * each, r1.name: 2 * each})  # r1 is nearest to none
+    assert found.sources[none.name] == "the smoke run"
+    assert found.sources[r1.name] == "cells with the same networks, the smoke run"
+    assert found.makespan == pytest.approx(2 * each)
+    assert found.busy == pytest.approx(4 * each)
+    assert "40 min of process time" in found.text("g.toml") or "41 min of process time" in found.text("g.toml")
+
+
+def test_trials_of_the_run_go_before_those_of_its_smoke_run_and_resumed_ones_tell_nothing(small, tmp_path):
+    small["run"] |= {"timing": False}
+    plan, settings = planned(small, tmp_path / "small")
+    none = plan.combinations[0].cell
+    add(tmp_path / "small-smoke", none, PHASES)
+    add(tmp_path / "small", none, {name: seconds / 10 for name, seconds in PHASES.items()}, resumed=1)
+    found = forecast(plan, settings, tmp_path / "small", workers=1)
+    assert found.sources[none.name] == "the smoke run"
+
+
+def test_what_nothing_is_known_of_is_said(small, tmp_path):
+    plan, settings = planned(small, tmp_path / "small")
+    found = forecast(plan, settings, tmp_path / "small", workers=2)
+    assert found.makespan is None
+    assert found.facts()["unknown_cells"] == [c.cell.name for c in plan.combinations]
+    assert "--smoke" in found.text("g.toml")
+
+
+def test_the_timing_pass_is_counted_where_it_will_be_made(small, tmp_path):
+    for timing, steps, seconds in ((True, 20, 12.0), (False, 20, 0.0), ("auto", 100_000, 12.0)):
+        small["run"] |= {"timing": timing, "steps": steps}
+        plan, settings = planned(small, tmp_path / str(timing))
+        add(tmp_path / f"{timing}-smoke", plan.combinations[0].cell, PHASES)
+        found = forecast(plan, settings, tmp_path / str(timing), workers=2)
+        assert found.timing == seconds  # two cells, and the baseline twice, of 3 s each
+
+
+def test_processes_take_the_next_cell_as_soon_as_they_are_free():
+    found = Forecast({"a": 3.0, "b": 2.0, "c": 2.0, "d": 1.0}, {}, workers=2)
+    assert found.makespan == 4.0  # a and d beside b and c
+    assert Forecast({"a": 3.0}, {}, workers=8).makespan == 3.0
