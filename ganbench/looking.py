@@ -18,7 +18,18 @@ from ganbench.canvas import FAKE, MARGIN, REAL, Plane
 from ganbench.dataset import Dataset
 from ganbench.errors import ConfigError, ResultsError, nearest
 from ganbench.metric import Extractor
-from ganbench.pictures import as_array, brightness, densities, density, draw_samples, mosaic, scale_for, scatter, window
+from ganbench.pictures import (
+    as_array,
+    brightness,
+    densities,
+    density,
+    draw_samples,
+    histogram,
+    mosaic,
+    scale_for,
+    scatter,
+    window,
+)
 from ganbench.players import Which
 from ganbench.records import Record, replacing
 from ganbench.registry import Registry
@@ -276,8 +287,7 @@ class _Gallery:
             return mosaic(samples[:SMALL], brightness(real, self.spec), columns=columns, scale=scale)
         if self.spec.shape == (2,):
             return scatter(samples, real, self.spec, side=200, bare=True)
-        picture = draw_samples(samples, real, self.spec)
-        return picture.resize((picture.width // 2, picture.height // 2))
+        return histogram(samples, real, side=200, bare=True)
 
     def pictures(self, record: Record, generator: Trained) -> Iterator[tuple[str, Image.Image]]:
         """The pictures of one generator, each with the stem of its file's name."""

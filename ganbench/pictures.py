@@ -41,7 +41,7 @@ def draw_samples(fake: Array, real: Array | None, spec: SampleSpec) -> Image.Ima
     """The picture of ``fake [n, *shape]`` beside ``real [m, *shape]`` that suits their shape."""
     if spec.is_image:
         return _tiles(fake, real, spec)
-    return scatter(fake, real, spec) if spec.shape == (2,) else _histogram(fake, real)
+    return scatter(fake, real, spec) if spec.shape == (2,) else histogram(fake, real)
 
 
 def as_array(x: Tensor) -> Array:
@@ -178,7 +178,7 @@ def window(fake: Array, real: Array | None, spec: SampleSpec) -> tuple[Range, Ra
     return (middle[0] - reach, middle[0] + reach), (middle[1] - reach, middle[1] + reach)
 
 
-def _histogram(fake: Array, real: Array | None) -> Image.Image:
+def histogram(fake: Array, real: Array | None, *, side: int = SIDE, bare: bool = False) -> Image.Image:
     """The share of samples in bins of the first coordinate: real ones filled, generated ones as a line."""
     values = _first(fake)
     finite = values[np.isfinite(values)]
@@ -189,8 +189,9 @@ def _histogram(fake: Array, real: Array | None) -> Image.Image:
     edges = np.linspace(*x, BINS + 1)
     shares = [np.histogram(v.clip(*x), edges)[0] / max(len(v), 1) for v in (finite, others) if v is not None]
     top = max(float(np.max(shares)), 1e-9) * 1.1
-    plane = Plane(x, (0.0, top))
-    plane.frame(vertical=False)
+    plane = Plane(x, (0.0, top), side, 2 if bare else MARGIN)
+    if not bare:
+        plane.frame(vertical=False)
     if len(shares) == 2:
         for left, right, share in zip(edges[:-1], edges[1:], shares[1], strict=True):
             if share:
@@ -199,6 +200,9 @@ def _histogram(fake: Array, real: Array | None) -> Image.Image:
     corners = np.repeat(shares[0], 2)
     outline = plane.at(np.repeat(edges, 2), np.concatenate([[0.0], corners, [0.0]]))
     plane.draw.line(list(zip(*(c.tolist() for c in outline), strict=True)), FAKE, 2 * FINE, joint="curve")
+    if bare:
+        plane.border()
+        return plane.finished()
     outside = int(((finite < x[0]) | (finite > x[1])).sum())
     plane.legend(_entries(others, finite, len(values) - len(finite), outside))
     return plane.finished()

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from ganbench.canvas import FAKE, SIDE
-from ganbench.pictures import TILES, sample_picture
+from ganbench.pictures import TILES, histogram, sample_picture, scatter
 from ganbench.samples import Modes, SampleSpec
 
 RING = SampleSpec(shape=(2,), modes=Modes(centres=((2.0, 0.0), (-2.0, 0.0)), std=0.1))
@@ -118,3 +118,13 @@ def test_degenerate_samples_are_drawn_without_a_warning(tmp_path, shape, value, 
 @pytest.mark.parametrize("spec", [RING, SampleSpec(shape=(1,)), GREY])
 def test_nothing_generated_is_drawn(tmp_path, spec):
     draw(tmp_path / "p.png", torch.zeros(0, *spec.shape), spec, torch.zeros(4, *spec.shape))
+
+
+@pytest.mark.parametrize("draw_one", [lambda x, **k: scatter(x, x, RING, **k), lambda x, **k: histogram(x, x, **k)])
+def test_a_bare_picture_is_small_and_says_nothing(draw_one):
+    x = np.random.default_rng(0).uniform(-1, 1, (300, 2))
+    small, whole = draw_one(x, side=100, bare=True), draw_one(x)
+    assert small.size == (104, 104)
+    assert whole.width > SIDE
+    corner = np.asarray(small)[:2]
+    assert (corner == 255).all()  # no legend above the frame
