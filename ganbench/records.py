@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import tempfile
@@ -17,6 +18,8 @@ from ganbench.errors import ResultsError, StorageError
 SCHEMA = 1
 Status: TypeAlias = Literal["done", "diverged", "oom", "timeout", "crashed", "error", "skipped", "interrupted"]
 FAILED: tuple[Status, ...] = ("diverged", "oom", "timeout", "crashed", "error")
+BRIEF = 24
+"""Characters of a setting that are shown as they are."""
 ROLES = ("dataset", "generator", "discriminator", "loss", "regularizer", "optimizer", "update")
 
 
@@ -51,13 +54,19 @@ class Value:
         p = self.protocol
         if not p:
             return ""
-        fields = " ".join(f"{name}={value}" for name, value in p.get("fields", {}).items())
+        fields = " ".join(f"{name}={_brief(value)}" for name, value in p.get("fields", {}).items())
         said = [
             f"{p.get('metric')} v{p.get('version')}" + (f" ({fields})" if fields else ""),
             f"{p.get('n_fake')} fakes against {p.get('n_real')} real ({p.get('split')})",
             *(str(p[name]) for name in ("extractor", "preprocessing", "dtype") if p.get(name)),
         ]
         return ", ".join(said)
+
+
+def _brief(value: object) -> str:
+    """A setting in a few characters: a long one, such as a list of centres, by its hash."""
+    text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    return text if len(text) <= BRIEF else f"#{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 _SAID = {"notes": "notes", "protocol": "told"}

@@ -155,3 +155,15 @@ def test_writing_to_a_full_disk_says_so_and_leaves_the_old_file(tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert read_json(path) == {"a": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_protocol_tells_long_settings_by_their_hash() -> None:
+    def told(**settings: object) -> str:
+        fields = {"metric": "modes", "version": 1, "fields": settings, "n_fake": 2, "n_real": 3, "split": "test"}
+        return Value(last=1.0, protocol=fields).told
+
+    assert told(std=0.1, at=[1, 2]) == "modes v1 (std=0.1 at=[1,2]), 2 fakes against 3 real (test)"
+    long = told(centres=[[2.0, 0.0], [1.4142135623730951, 1.414213562373095]])
+    assert long.startswith("modes v1 (centres=#")
+    assert len(long.partition(")")[0]) < 40
+    assert long != told(centres=[[2.0, 0.0], [1.4142135623730951, 1.5]])
