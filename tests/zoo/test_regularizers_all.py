@@ -178,6 +178,28 @@ def test_a_discriminator_that_ignores_its_input_has_finite_penalties_and_gradien
     assert torch.isfinite(gradient).all()
 
 
+@pytest.mark.parametrize(
+    ("regularizer", "player"),
+    [(R1, "d"), (GradientPenalty, "d"), (VAT, "d"), (Orthogonal, "d"), (ModeSeeking, "g"), (PathLength, "g")],
+    ids=lambda v: getattr(v, "name", v),
+)
+def test_gradients_of_a_lazy_penalty_average_to_those_of_an_eager_one(regularizer, player):
+    eager, lazy = Training([regularizer(every=1)]), Training([regularizer(every=16)])
+    turns = eager.feed.turns([True])
+    turn = turns.g if player == "g" else turns.d[0]
+
+    def gradient(training, step):
+        grads, _ = getattr(training.game(step), f"{player}_grads")(training.state, turn)
+        return grads
+
+    expected = gradient(eager, 0)
+    averaged = [gradient(lazy, step) for step in range(16)]
+    assert any(not torch.equal(g, averaged[1][name]) for name, g in averaged[0].items())
+    for name, value in expected.items():
+        mean = torch.stack([g[name] for g in averaged]).mean(0)
+        torch.testing.assert_close(mean, value, rtol=1e-10, atol=1e-13)
+
+
 def test_packs_are_judged_as_one():
     packed = Training([Packing(size=4)])
     assert packed.state.d.params["first.weight"].shape == (6, 8)
