@@ -117,15 +117,21 @@ def base(name: str, registry: Registry) -> Cell:
     )
 
 
-def discriminator(name: str, output: str, registry: Registry) -> Any:
+NEEDED: dict[tuple[str, str], dict[str, Any]] = {("dcgan", "generator-guided"): {"decoder": 16}}
+"""What a discriminator must have for a regularizer; that the cell without it lacks it is part of what it costs."""
+
+
+def discriminator(name: str, output: str, registry: Registry, **fields: Any) -> Any:
     """The discriminator of the cell called ``name`` that returns what a loss asks for."""
     kind = {"scores": name, "embedding": f"{name}-embedding", "energy": f"{name}-autoencoder"}[output]
-    return made(registry, "discriminator", kind, **CELLS[name]["discriminator"])
+    return made(registry, "discriminator", kind, **CELLS[name]["discriminator"], **fields)
 
 
 def changed(cell: Cell, component: Any, name: str, registry: Registry) -> Cell:
     """``cell`` with ``component`` in it."""
     if component.role == "regularizer":
+        needed = NEEDED.get((name, component.name), {})
+        cell = replace(cell, discriminator=discriminator(name, "scores", registry, **needed))
         return replace(cell, regularizers=(component,) if component.hook_points() else ())
     if component.role == "loss":
         return replace(cell, loss=component, discriminator=discriminator(name, component.output, registry))
