@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -84,7 +85,7 @@ class Together:
         self.shape = pytree.tree_structure(self.template)
         self.state: Flat = pytree.tree_leaves(self.template)
         self.last: dict[str, Tensor] = {}
-        self.kinds: dict[tuple[bool, ...], _Kind] = {}
+        self.kinds: Kinds = {} if self.mapped else _shared(self.trainers[0].cell.id)
 
     @torch.no_grad()  # transforms take the gradients; nothing is recorded between steps
     def advance(self, steps: int) -> None:
@@ -129,6 +130,17 @@ class Together:
         self.trainers.remove(trainer)
         if self.trainers:
             self._begin()
+
+
+Kinds: TypeAlias = "dict[tuple[bool, ...], _Kind]"
+"""The step for each set of regularizers that are active together."""
+
+
+@functools.lru_cache(maxsize=1)
+def _shared(cell: str) -> Kinds:
+    """The kinds of step of a cell whose seeds train one after the other in this process: compiled once for all."""
+    del cell
+    return {}
 
 
 class _Kind:

@@ -84,6 +84,14 @@ def compile_traced(traced: torch.fx.GraphModule, inputs: Flat) -> Callable[..., 
     return cast("Callable[..., Sequence[Tensor]]", compiled)
 
 
+def prepare_compiler() -> None:
+    """Let the compiler make what it makes once for a machine (precompiled headers), before it is timed."""
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    inputs = [torch.zeros(1)]
+    compile_traced(make_fx(lambda x: [x + 1], tracing_mode="fake")(*inputs), inputs)(*inputs)
+
+
 class Replayed:
     """A compiled step as one CUDA graph: what one step launches is launched by one call.
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from ganbench.axes import DEFAULTS, SWEEP, alternatives, product
 from ganbench.cell import AXES, NONE, SPEC_SCHEMA, Cell, Trial, trials
+from ganbench.choices import OPEN, Choice, block_of, candidates
 from ganbench.component import Component, canonical, plain
 from ganbench.dataset import Dataset
 from ganbench.errors import ConfigError, nearest
@@ -120,12 +121,15 @@ class Grid:
         """The plugins the grid names: files, from its own folder, and installed ones to switch on."""
         return tuple(located(plugin, self.folder) for plugin in self.settings.plugins)
 
-    def combinations(self, registry: Registry, *, steps: int | None = None) -> list[Combination]:
+    def combinations(
+        self, registry: Registry, *, steps: int | None = None, choices: Mapping[str, Choice] | None = None
+    ) -> list[Combination]:
         """Every cell of the union of the ``[[grid]]`` blocks, in file order, once; excluded and refused ones say why.
 
         Args:
             registry: where names are looked up.
             steps: overrides the number of steps of every cell.
+            choices: the engines of blocks of cells, where the grid leaves them open; ``auto`` where there is none.
 
         Raises:
             ConfigError: naming the place in the file.
@@ -141,7 +145,7 @@ class Grid:
             place = f"{self.source}: [[grid]] {number + 1}" if len(listed) > 1 else f"{self.source}: [grid]"
             if not isinstance(block, Mapping):
                 raise ConfigError("not a table", place=place)
-            for cell in self._block(block, place, registry, steps):
+            for cell in self._block(block, place, registry, steps, choices or {}):
                 if cell.id in cells:
                     continue
                 hits = [i for i, e in enumerate(excludes) if e.matches(cell)]
@@ -158,7 +162,14 @@ class Grid:
                 raise ConfigError("not a table", place=f"{self.source}: [[exclude]] {i + 1}")
             yield i, exclude
 
-    def _block(self, block: Mapping[str, Any], place: str, registry: Registry, steps: int | None) -> Iterator[Cell]:
+    def _block(
+        self,
+        block: Mapping[str, Any],
+        place: str,
+        registry: Registry,
+        steps: int | None,
+        choices: Mapping[str, Choice],
+    ) -> Iterator[Cell]:
         overrides = ("steps", "batch")
         known = (*AXES, "metrics", "zip", *overrides)
         for key in block:
@@ -189,11 +200,20 @@ class Grid:
                 ema_warmup=settings.ema_warmup,
                 samples=settings.samples,
                 precision=settings.precision,
-                engine=settings.engine + ("+compiled" if settings.compile else ""),
+                engine=_engine(settings, parts, steps or settings.steps, choices),
             )
 
     def _run_table(self) -> dict[str, Any]:
         return {k: v for k, v in self.table.get("run", {}).items() if k != "name"}
+
+
+def _engine(settings: Settings, parts: Mapping[str, Component], steps: int, choices: Mapping[str, Choice]) -> str:
+    """The engine of a cell: the only one that ``[run]`` allows, or what was chosen for its block, or ``auto``."""
+    allowed = candidates(settings)
+    if len(allowed) == 1:
+        return allowed[0]
+    chosen = choices.get(block_of(parts, steps, settings.batch, settings.precision))
+    return chosen.engine if chosen and chosen.engine in allowed else OPEN
 
 
 def _metrics(value: object, place: str, registry: Registry) -> tuple[Metric, ...]:

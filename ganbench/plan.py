@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from ganbench import codeprint
+from ganbench import choices, codeprint
 from ganbench.dataset import Dataset
 from ganbench.errors import ResultsError
 from ganbench.grid import Combination, Grid, Trial
@@ -78,7 +78,8 @@ def make(
     Raises:
         ConfigError: the grid is wrong; names the place in the file.
     """
-    combinations = grid.combinations(registry, steps=steps)
+    chosen_engines = choices.recorded(folder)
+    combinations = grid.combinations(registry, steps=steps, choices=chosen_engines)
     chosen = seeds if seeds is not None else grid.settings.seed_list
     planned = []
     for combination in combinations:
@@ -86,7 +87,9 @@ def make(
             continue
         code = codeprint.fingerprint(combination.cell.components)
         planned += [inspect(Trial(combination.cell, seed), folder, code) for seed in chosen]
-    notes = (*grid.notes, *_advice(combinations), *absent(p for p in planned if p.stage in TO_RUN))
+    trained = [c.cell for c in combinations if c.skip is None]
+    engines = choices.notes(trained, chosen_engines)
+    notes = (*grid.notes, *engines, *_advice(combinations), *absent(p for p in planned if p.stage in TO_RUN))
     return Plan(grid.name, combinations, planned, chosen, notes)
 
 

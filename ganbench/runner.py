@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from ganbench import environment
+from ganbench import choices, environment
 from ganbench import plan as planning
+from ganbench.choices import OPEN, candidates
+from ganbench.choosing import choose
 from ganbench.devices import find_devices
 from ganbench.driver import Driver
 from ganbench.errors import ConfigError, ResultsError, nearest
@@ -17,7 +21,7 @@ from ganbench.observers import Display, Several, Silent
 from ganbench.plan import Plan, Planned
 from ganbench.processes import only_driver
 from ganbench.records import FAILED, Record, write_json
-from ganbench.registry import Registry
+from ganbench.registry import Registry, located
 from ganbench.results import Results
 from ganbench.timingpass import Pass
 
@@ -86,15 +90,19 @@ def execute(grid: Grid, results: Path, options: Options, display: Display | None
     registry = Registry.load((*grid.plugin_files, *options.plugins), without=(*grid.settings.without, *options.without))
     folder = results / (f"{grid.name}-smoke" if options.smoke else grid.name)
     seeds = options.seeds or grid.settings.seed_list
-    plan = planning.make(
+    make = partial(
+        planning.make,
         grid,
         registry,
         folder,
         seeds=seeds[:1] if options.smoke and grid.settings.engine == "serial" else seeds,
         steps=SMOKE_STEPS if options.smoke else options.steps,
     )
+    plan = make()
     devices = find_devices(options.device)
     threads = grid.settings.threads or 1
+    if _choose(plan, folder, grid, options, display or Silent(), devices[0], threads):
+        plan = make()
     workers = options.workers or (len(devices) if devices[0] != "cpu" else max(1, environment.cores() // threads))
     todo = plan.to_run(options.retry)
     if absent := planning.absent(todo):
@@ -110,6 +118,29 @@ def execute(grid: Grid, results: Path, options: Options, display: Display | None
             _time(run, grid, options, shown, threads)
         driver.finished()
     return Outcome(Results(folder), 130 if driver.interrupted else _exit_code(run), run)
+
+
+def _choose(  # what a choice depends on, and whom to tell
+    plan: Plan, folder: Path, grid: Grid, options: Options, display: Display, device: str, threads: int
+) -> bool:
+    """Measure and keep the engines of the cells whose engine is open, if there are any."""
+    cells = [c.cell for c in plan.combinations if c.skip is None]
+    waiting = [cell for cell in cells if cell.engine == OPEN and not cell.dataset.missing()]
+    if not waiting:
+        return False
+    with _writable(folder), only_driver(folder):
+        chosen = choose(
+            waiting,
+            plan.seeds,
+            candidates(grid.settings),
+            display.note,
+            device=device,
+            threads=threads,
+            plugins=tuple(located(p, Path.cwd()) for p in (*grid.plugin_files, *options.plugins)),
+            without=(*grid.settings.without, *options.without),
+        )
+        choices.record(folder, choices.recorded(folder) | chosen)
+    return True
 
 
 def _time(run: Run, grid: Grid, options: Options, display: Display, threads: int) -> None:
@@ -138,21 +169,32 @@ def _time(run: Run, grid: Grid, options: Options, display: Display, threads: int
             display.note(trouble)
 
 
+@contextlib.contextmanager
+def _writable(folder: Path) -> Iterator[None]:
+    """Make a run's folder, and say so where it or what is written next cannot be.
+
+    Raises:
+        ResultsError: it cannot be made or written.
+    """
+    try:
+        (folder / "trials").mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise ResultsError(
+            f"the results folder is not writable: {error.strerror or error}",
+            place=str(folder),
+            hint="choose another with --results DIR",
+        ) from error
+
+
 def make_folder(run: Run, grid: Grid) -> None:
     """Make the run's folder and write ``grid.toml``, ``run.json`` and ``environment.json``.
 
     Raises:
         ResultsError: it cannot be made or written.
     """
-    try:
-        (run.folder / "trials").mkdir(parents=True, exist_ok=True)
+    with _writable(run.folder):
         (run.folder / "grid.toml").write_text(grid.text, encoding="utf-8")
-    except OSError as error:
-        raise ResultsError(
-            f"the results folder is not writable: {error.strerror or error}",
-            place=str(run.folder),
-            hint="choose another with --results DIR",
-        ) from error
     cells = [
         {
             "cell": c.cell.name,

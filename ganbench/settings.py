@@ -28,8 +28,13 @@ class Settings(Component, role="run", name="run"):
     samples: int = field(default=2_500, ge=2, doc="generated samples per evaluation, against as many real ones")
     evaluations: int = field(default=5, ge=1, doc="evaluations during training, evenly spaced, the last one at the end")
     precision: Literal["float32", "float64"] = "float32"
-    engine: Literal["serial", "fused"] = field(default="serial", doc="fused: the seeds of a cell train in one step")
-    compile: bool = field(default=False, doc="compile the fused step into one graph for each kind of step")
+    engine: Literal["auto", "serial", "fused"] = field(
+        default="auto", doc="fused: the seeds of a cell train in one step; auto: whichever is measured to take least"
+    )
+    compile: Literal["auto"] | bool = field(
+        default="auto",
+        doc="compile a whole step into one graph, for each kind of step; auto: if it is measured to pay",
+    )
     threads: int = field(default=0, ge=0, doc="CPU threads of each process; 0: one, and as many processes as cores")
     snapshots: bool = field(default=False, doc="keep a picture of samples at each evaluation, as for an animation")
     checkpoint_every: int = field(

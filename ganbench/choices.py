@@ -1,0 +1,84 @@
+"""Which engine the cells of a block train in, where the grid leaves it open: what was measured, and is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ganbench.component import digest
+from ganbench.errors import ResultsError
+from ganbench.records import read_json, write_json
+
+if TYPE_CHECKING:
+    from ganbench.cell import Cell
+    from ganbench.component import Component
+    from ganbench.settings import Settings
+
+FILE = "engines.json"
+OPEN = "auto"
+"""The engine of a cell whose block has not been measured; no trial is trained under it."""
+GAIN = 1.1
+"""How many times less an engine must take than the plain serial one to be chosen over it."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The engine of a block, why, and the seconds that its cells were expected to take in each engine measured."""
+
+    engine: str
+    why: str
+    block: str
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+def candidates(settings: Settings) -> tuple[str, ...]:
+    """The engines that ``[run]`` allows; the first needs neither a measurement nor a compiler."""
+    kinds = ("serial", "fused") if settings.engine == "auto" else (settings.engine,)
+    compiled = (False, True) if settings.compile == "auto" else (settings.compile,)
+    found = tuple(kind + "+compiled" * on for on in compiled for kind in kinds)
+    # mapped and not compiled, a step is hardly faster than its seeds one by one: only where nothing else is allowed
+    return tuple(e for e in found if e != "fused" or settings.engine == "fused" or settings.compile is False)
+
+
+def block_of(parts: Mapping[str, Component], steps: int, batch: int, precision: str) -> str:
+    """The identity of the block of a cell: cells of one dataset and one pair of networks are compared, and share it."""
+    tables = {role: parts[role].to_table() for role in ("dataset", "generator", "discriminator")}
+    return digest({**tables, "steps": steps, "batch": batch, "precision": precision}, 12)
+
+
+def block_of_cell(cell: Cell) -> str:
+    """As :func:`block_of`, of a whole cell."""
+    parts = {"dataset": cell.dataset, "generator": cell.generator, "discriminator": cell.discriminator}
+    return block_of(parts, cell.steps, cell.batch, cell.precision)
+
+
+def recorded(folder: Path) -> dict[str, Choice]:
+    """The choices that a run has kept, by block; none where the file is missing or of no use."""
+    try:
+        content = read_json(folder / FILE) or {}
+        return {block: Choice(**choice) for block, choice in content["blocks"].items()}
+    except (ResultsError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def record(folder: Path, choices: Mapping[str, Choice]) -> None:
+    """Keep ``choices`` with the run."""
+    write_json(folder / FILE, {"schema": 1, "blocks": {block: asdict(choice) for block, choice in choices.items()}})
+
+
+def notes(cells: Sequence[Cell], choices: Mapping[str, Choice]) -> list[str]:
+    """One line for each block whose engine was chosen, and one for those that are to be measured."""
+    blocks = {block_of_cell(cell): cell.engine for cell in cells}
+    said = [f"{c.block}: engine {c.engine}, because {c.why}" for b, c in choices.items() if blocks.get(b) == c.engine]
+    waiting = sum(cell.engine == OPEN for cell in cells)
+    if waiting:
+        said.append(f"engine of {waiting} {'cell' if waiting == 1 else 'cells'}: to be measured when the run begins")
+    return said
+
+
+def least(seconds: Mapping[str, float], first: str) -> str:
+    """The engine that takes the least; ``first`` unless another gains enough over it."""
+    best = min(seconds, key=lambda engine: seconds[engine])
+    return best if seconds[best] * GAIN <= seconds[first] else first

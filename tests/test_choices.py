@@ -1,0 +1,118 @@
+"""Which engine a block of cells trains in: open until it is measured, and then kept with the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ganbench import choices, choosing
+from ganbench.choices import Choice, candidates, least
+from ganbench.choosing import Question
+from ganbench.grid import Grid
+from ganbench.registry import Registry
+from ganbench.runner import Options, execute
+from ganbench.settings import Settings
+
+
+@pytest.mark.parametrize(
+    ("engine", "compiled", "allowed"),
+    [
+        ("auto", "auto", ("serial", "serial+compiled", "fused+compiled")),
+        ("auto", True, ("serial+compiled", "fused+compiled")),
+        ("auto", False, ("serial", "fused")),
+        ("fused", "auto", ("fused", "fused+compiled")),
+        ("serial", "auto", ("serial", "serial+compiled")),
+        ("serial", False, ("serial",)),
+        ("fused", True, ("fused+compiled",)),
+    ],
+)
+def test_the_grid_says_what_may_be_chosen_from(engine: Any, compiled: Any, allowed: tuple[str, ...]) -> None:
+    assert candidates(Settings(engine=engine, compile=compiled)) == allowed
+
+
+def test_an_engine_has_to_gain_a_tenth_to_be_chosen_over_the_plainest() -> None:
+    assert least({"serial": 10.0, "fused+compiled": 9.5}, "serial") == "serial"
+    assert least({"serial": 10.0, "serial+compiled": 8.0, "fused+compiled": 6.0}, "serial") == "fused+compiled"
+
+
+@pytest.fixture
+def small_auto(small: dict[str, Any]) -> dict[str, Any]:
+    small["run"] |= {"engine": "auto", "compile": False, "precision": "float64"}
+    small["grid"]["regularizer"] = ["none", "r1"]
+    return small
+
+
+@pytest.fixture
+def fused_is_chosen(monkeypatch: pytest.MonkeyPatch) -> list[Question]:
+    asked: list[Question] = []
+
+    def answer(question: Question) -> Choice:
+        asked.append(question)
+        return Choice("fused", "it took least", "", {"serial": 2.0, "fused": 1.0})
+
+    monkeypatch.setattr(choosing, "FEW_STEPS", 1)
+    monkeypatch.setattr(choosing, "_asked", answer)
+    return asked
+
+
+def test_a_run_measures_a_block_once_and_keeps_the_choice(
+    small_auto: dict[str, Any], fused_is_chosen: list[Question], tmp_path: Path
+) -> None:
+    before = Grid.load(small_auto).combinations(Registry.load())
+    assert {c.cell.engine for c in before} == {choices.OPEN}
+    first = execute(Grid.load(small_auto), tmp_path, Options(device="cpu"))
+    assert [len(q.specs) for q in fused_is_chosen] == [2], "cells of the same data and networks share an engine"
+    assert set(first.results.records["engine"]) == {"fused"}
+    assert any("engine fused, because it took least" in note for note in first.run.plan.notes)
+    small_auto["run"]["seeds"] = 3
+    again = execute(Grid.load(small_auto), tmp_path, Options(device="cpu"))
+    assert len(fused_is_chosen) == 1, "the choice is kept on resume"
+    assert len(again.run.todo) == 2, "one more seed of each of two cells"
+    assert set(again.results.records["engine"]) == {"fused"}
+
+
+def test_an_engine_that_the_grid_no_longer_allows_is_chosen_anew(
+    small_auto: dict[str, Any], fused_is_chosen: list[Question], tmp_path: Path
+) -> None:
+    execute(Grid.load(small_auto), tmp_path, Options(device="cpu"))
+    small_auto["run"]["engine"] = "serial"
+    outcome = execute(Grid.load(small_auto), tmp_path, Options(device="cpu"))
+    assert {c.cell.engine for c in outcome.run.plan.combinations} == {"serial"}
+    assert len(fused_is_chosen) == 1
+
+
+def test_few_steps_are_not_measured(small_auto: dict[str, Any], tmp_path: Path) -> None:
+    outcome = execute(Grid.load(small_auto), tmp_path, Options(device="cpu"))
+    assert set(outcome.results.records["engine"]) == {"serial"}
+    (choice,) = choices.recorded(tmp_path / "small").values()
+    assert "too few" in choice.why
+
+
+def question(small: dict[str, Any], **axes: Any) -> Question:
+    table = {"run": small["run"] | {"engine": "serial", "compile": False}, "grid": small["grid"] | axes}
+    cells = [c.cell for c in Grid.load(table).combinations(Registry.load(trouble()))]
+    specs = tuple(cell.spec for cell in cells)
+    return Question(specs, (0, 1), ("serial", "fused"), len(cells), "cpu", 1, trouble(), ())
+
+
+def trouble() -> tuple[Path, ...]:
+    return (Path(__file__).parent / "plugins" / "trouble.py",)
+
+
+def test_both_engines_are_timed(small: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choosing, "SHORT", 0.0)
+    monkeypatch.setattr(choosing, "SERIAL_S", 0.05)
+    monkeypatch.setattr(choosing, "OTHER_S", 0.05)
+    choice = choosing.answer(question(small))
+    assert set(choice.seconds) == {"serial", "fused"}
+    assert all(seconds > 0 for seconds in choice.seconds.values())
+    assert choice.engine == least(choice.seconds, "serial")
+
+
+def test_a_cell_that_cannot_be_mapped_keeps_its_block_serial(small: dict[str, Any]) -> None:
+    choice = choosing.answer(question(small, regularizer=["none", "asks-for-a-number"]))
+    assert choice.engine == "serial"
+    assert "asks-for-a-number" in choice.why
+    assert "cannot be mapped over seeds" in choice.why
