@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 CHUNK = 2**22
 """Numbers that are turned to float64 at a time."""
-STRIP = 512
-"""Columns of a covariance that are made at a time."""
+WIDE = 512
+"""Dimension from which a covariance is worth the call of another library."""
 
 
 class Bank:
@@ -182,6 +182,16 @@ class Bank:
             lambda: neighbours.inside(self.rows, other.rows, other.radii(k), strict=strict),
         )
 
+    def mutual(self, other: Bank, k: int, *, strict: bool = False) -> tuple[neighbours.Inside, neighbours.Inside]:
+        """``self.inside(other, k)`` and ``other.inside(self, k)``, from the same distances."""
+        self.same_size(other)
+        both = self.once(
+            ("mutual", id(other), k, strict),
+            lambda: neighbours.mutual(self.rows, other.rows, self.radii(k), other.radii(k), strict=strict),
+        )
+        self.once(("inside", id(other), k, strict), lambda: both[0])
+        return both
+
     def same_size(self, other: Bank) -> None:
         """Raise :class:`ContractError` if samples of ``other`` have another number of values."""
         mine, theirs = self.rows.shape[1], other.rows.shape[1]
@@ -227,11 +237,16 @@ class Bank:
     def _covariance(self) -> Tensor:
         size = self.rows.shape[1]
         total = torch.zeros(size, size, dtype=torch.float64, device=self.rows.device)
-        starts = range(0, size, STRIP)
         for part in torch.split(self.rows, max(1, CHUNK // max(1, size))):
             centred = part.double() - self.mean
-            strips = [centred[:, i : i + STRIP] for i in starts]
-            for i, strip in zip(starts, strips, strict=True):  # on and below the diagonal: the rest is its mirror
-                total[i:, i : i + STRIP].addmm_(centred[:, i:].T, strip)
-        lower = total.tril(-1)
-        return (lower + lower.T + total.diagonal().diag()) / (len(self) - 1)
+            total += squared(centred) if size >= WIDE and centred.device.type == "cpu" else centred.T @ centred
+        return total / (len(self) - 1)
+
+
+def squared(x: Tensor) -> Tensor:
+    """X'x on the CPU by numpy, which sees that the result is symmetric and computes half of it."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(torch.get_num_threads(), user_api="blas"):
+        rows = x.numpy()
+        return torch.from_numpy(rows.T @ rows)

@@ -126,20 +126,43 @@ def inside(points: Tensor, balls: Tensor, radii: Tensor, *, strict: bool) -> Ins
 
     A point on the rim is inside unless ``strict``.
     """
-    of_points = torch.zeros(len(points), dtype=torch.int64, device=points.device)
-    of_balls = torch.zeros(len(balls), dtype=torch.int64, device=points.device)
-    for top, left, squares, slack in tiles(points, balls):
-        reach = radii[left : left + squares.shape[1]]
-        limit = reach.to(squares.dtype)
-        hits = squares < limit if strict else squares <= limit
-        unsure = (squares - limit).abs_() <= slack + 8 * torch.finfo(squares.dtype).eps * limit
-        i, j = unsure.nonzero(as_tuple=True)
-        if len(i) and (slack or bool(reach.any())):  # without either, every distance is 0, exactly
-            exact = differences(points[top:], balls[left:], i, j)
-            hits[i, j] = exact < reach[j] if strict else exact <= reach[j]
-        of_points[top : top + len(hits)] += hits.sum(1)
-        of_balls[left : left + hits.shape[1]] += hits.sum(0)
-    return Inside(of_points, of_balls)
+    return mutual(points, balls, None, radii, strict=strict)[0]
+
+
+def mutual(x: Tensor, y: Tensor, of_x: Tensor | None, of_y: Tensor, *, strict: bool) -> tuple[Inside, Inside]:
+    """Points x [n, d] in the balls about y [m, d]; and points y in those about x, of squared radii ``of_x``, if given.
+
+    Both from the same distances, so that they cost little more than one.
+    """
+    counts = [torch.zeros(len(z), dtype=torch.int64, device=x.device) for z in (x, y, y, x)]
+    for tile in tiles(x, y):
+        rows = slice(tile.top, tile.top + tile.squares.shape[0])
+        columns = slice(tile.left, tile.left + tile.squares.shape[1])
+        hits = _within(tile, x, y, of_y[None, columns], strict=strict)
+        counts[0][rows] += hits.sum(1)
+        counts[1][columns] += hits.sum(0)
+        if of_x is not None:
+            hits = _within(tile, x, y, of_x[rows, None], strict=strict)
+            counts[2][columns] += hits.sum(0)
+            counts[3][rows] += hits.sum(1)
+    return Inside(counts[0], counts[1]), Inside(counts[2], counts[3])
+
+
+def _within(tile: Tile, x: Tensor, y: Tensor, reach: Tensor, *, strict: bool) -> Tensor:
+    """Whether each distance of a tile is within ``reach``, that of its row [h, 1] or of its column [1, w]."""
+    squares = tile.squares
+    limit = reach.to(squares.dtype)
+    margin = tile.slack + 8 * torch.finfo(squares.dtype).eps * limit
+    surely = squares < limit - margin
+    unsure = (squares <= limit + margin) & ~surely
+    if not bool(unsure.any()):
+        return surely
+    if not tile.slack and not bool(reach.any()):  # without either, every distance is 0, exactly
+        return surely if strict else squares <= limit
+    i, j = unsure.nonzero(as_tuple=True)
+    exact, wide = differences(x[tile.top :], y[tile.left :], i, j), reach.expand(squares.shape)[i, j]
+    surely[i, j] = exact < wide if strict else exact <= wide
+    return surely
 
 
 def _mean(x: Tensor) -> Tensor:

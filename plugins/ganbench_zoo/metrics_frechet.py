@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 EXACT_UP_TO = 128
 """Dimension up to which "auto" factors the samples themselves, not their covariance."""
+STRIP = 256
+"""Rows of a triangular matrix that are multiplied at a time, without the zeros before them."""
 Method: TypeAlias = Literal["auto", "exact", "fast"]
 
 
@@ -125,18 +127,19 @@ def triangle(bank: Bank) -> Tensor:
 
 
 def factor(bank: Bank) -> Tensor:
-    """H [d, r] in float64 with H H' the covariance: the centred samples, or eigenvectors times roots of eigenvalues.
+    """R [r, d] in float64, upper trapezoidal, with R'R the covariance: half of what multiplies with it is zero.
 
-    Eigenvalues that are rounding errors are left out: their roots would not be small.
+    Eigenvalues of the covariance that are rounding errors are left out: their roots would not be small.
     """
 
     def make() -> Tensor:
-        if len(bank) <= bank.rows.shape[1]:
-            return bank.centred.T
-        values, vectors = torch.linalg.eigh(bank.covariance)
-        kept = values > rounding(values)
-        half: Tensor = (vectors[:, kept] * values[kept].sqrt()).contiguous()
-        return half
+        half = bank.centred
+        if len(bank) > bank.rows.shape[1]:
+            values, vectors = torch.linalg.eigh(bank.covariance)
+            kept = values > rounding(values)
+            half = values[kept].sqrt()[:, None] * vectors[:, kept].T
+        r: Tensor = torch.linalg.qr(half, mode="r").R
+        return r
 
     return bank.kept("frechet-1 factor", make)
 
@@ -148,13 +151,22 @@ def trace(bank: Bank) -> Tensor:
 
 def nuclear_norm(fake: Bank, real: Bank) -> Tensor:
     """Tr (S_f S_r)^(1/2) by eigenvalues: of n x n matrices where there are fewer samples than dimensions."""
-    half = factor(real)
+    r = factor(real)
+    strips = [slice(i, i + STRIP) for i in range(0, len(r), STRIP)]
     if len(fake) <= fake.rows.shape[1]:
-        product = fake.centred @ half
-        square = product @ product.T if product.shape[0] <= product.shape[1] else product.T @ product
+        product = torch.cat([fake.centred[:, s.start :] @ r[s, s.start :].T for s in strips], 1) if len(r) else r[:, :0]
+        if product.shape[0] > product.shape[1]:
+            product = product.T.contiguous()
+        square = product.new_zeros(len(product), len(product))
+        for i in range(0, len(product), STRIP):
+            square[i : i + STRIP, i:] = product[i : i + STRIP] @ product[i:].T
     else:
-        square = half.T @ (fake.covariance @ half)
-    values = torch.linalg.eigvalsh((square + square.T) / 2)
+        square = r.new_zeros(len(r), len(r))
+        for s in strips:
+            rows = r[s, s.start :] @ fake.covariance[s.start :]
+            for t in strips[s.start // STRIP :]:
+                square[s, t] = rows[:, t.start :] @ r[t, t.start :].T
+    values = torch.linalg.eigvalsh(square, UPLO="U")
     if not len(values):  # a real covariance of zero
         return torch.zeros((), dtype=torch.float64, device=square.device)
     roots: Tensor = torch.where(values > rounding(values), values, torch.zeros_like(values)).sqrt()

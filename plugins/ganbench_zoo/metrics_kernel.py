@@ -47,12 +47,10 @@ class KID(Metric, name="kid", source="https://arxiv.org/abs/1801.01401"):
         real.need(2)
         if self.subsets:
             return self._by_subsets(fake, real)
-        (own_f, own_r), (cross_f, cross_r) = (cubic_self(fake), cubic_self(real)), cubic_cross(fake, real)
-        f, r = own_f / (len(fake) - 1), own_r / (len(real) - 1)
-        across_f, across_r = cross_f / len(real), cross_r / len(fake)
-        value = f.mean() + r.mean() - across_f.mean() - across_r.mean()
-        variance = 4 * (f - across_f).var() / len(fake) + 4 * (r - across_r).var() / len(real)
-        return {"kid": value.item(), "kid_se": variance.sqrt().item()}
+        fake.same_size(real)
+        f, r = by_moment_sums(fake, real) if by_moments(fake, real) else by_pair_sums(fake, real)
+        variance = 4 * f.var() / len(fake) + 4 * r.var() / len(real)
+        return {"kid": (f.mean() + r.mean()).item(), "kid_se": variance.sqrt().item()}
 
     def _by_subsets(self, fake: Bank, real: Bank) -> Mapping[str, float]:
         m = self.subset_size
@@ -133,26 +131,27 @@ def cubic(x: Tensor, y: Tensor) -> Tensor:
     return base * base * base
 
 
+def by_pair_sums(fake: Bank, real: Bank) -> tuple[Tensor, Tensor]:
+    """For each f_i its mean kernel with the other fakes less that with real samples [n]; and back for each r_j [m]."""
+    cross_f, cross_r = pair_sums(*_precise(fake, real), cubic)
+    own_f, own_r = (cubic_self(bank) / (len(bank) - 1) for bank in (fake, real))
+    return own_f - cross_f / len(real), own_r - cross_r / len(fake)
+
+
 def cubic_self(bank: Bank) -> Tensor:
     """sum_{j != i} k(x_i, x_j) [n], in float64."""
 
     def make() -> Tensor:
-        squares = bank.rows.double().square().sum(1) if _small(bank) else _norms(bank)
-        diagonal = (squares / bank.rows.shape[1] + 1) ** 3
-        if by_moments(bank, bank):
-            return moment_sums(bank, bank) - diagonal
         rows, columns = pair_sums(*_precise(bank, bank), cubic, symmetric=True)
-        return rows + columns - diagonal
+        return rows + columns - _diagonal(bank)
 
     return bank.kept("kid-1 own", make)
 
 
-def cubic_cross(fake: Bank, real: Bank) -> tuple[Tensor, Tensor]:
-    """sum_j k(f_i, r_j) [n] and sum_i k(f_i, r_j) [m], in float64."""
-    fake.same_size(real)
-    if by_moments(fake, real):
-        return moment_sums(fake, real), moment_sums(real, fake)
-    return pair_sums(*_precise(fake, real), cubic)
+def _diagonal(bank: Bank) -> Tensor:
+    """k(x_i, x_i) [n]."""
+    squares = torch.cat([part.double().square().sum(1) for part in torch.split(bank.rows, SIDE)])
+    return (squares / bank.rows.shape[1] + 1) ** 3
 
 
 def by_moments(x: Bank, y: Bank) -> bool:
@@ -165,21 +164,36 @@ def by_moments(x: Bank, y: Bank) -> bool:
 class CubicMoments:
     """Sums over the rows y / d^(1/2) of a set: their number, y, the products y_a y_b (a <= b), and these times y."""
 
-    n: int
+    n: float
     first: Tensor
     second: Tensor
     third: Tensor
 
+    def combined(self, a: float, b: float, other: CubicMoments) -> CubicMoments:
+        """A times these moments and b times the others."""
+        return CubicMoments(
+            a * self.n + b * other.n,
+            a * self.first + b * other.first,
+            a * self.second + b * other.second,
+            a * self.third + b * other.third,
+        )
 
-def _products(x: Tensor) -> Tensor:
-    """x_a x_b for a <= b: [n, d (d + 1) / 2]."""
-    return torch.cat([x[:, a : a + 1] * x[:, a:] for a in range(x.shape[1])], 1)
 
+def _products(bank: Bank) -> list[tuple[Tensor, Tensor]]:
+    """The rows x / d^(1/2) [k, d] in parts, and their products x_a x_b for a <= b [k, d (d + 1) / 2]; kept if small."""
+    size = bank.rows.shape[1]
+    a, b = torch.triu_indices(size, size, device=bank.rows.device)
+    step = max(1, 2**20 // len(a))
 
-def _scaled(bank: Bank) -> Iterable[Tensor]:
-    d = bank.rows.shape[1]
-    step = max(1, 2**22 // (d * (d + 1) // 2))
-    return (part.double() / math.sqrt(d) for part in torch.split(bank.rows, step))
+    def make() -> Iterable[tuple[Tensor, Tensor]]:
+        for part in torch.split(bank.rows, step):
+            # coordinates as rows: what is gathered then lies together
+            x = (part.double() / math.sqrt(size)).T.contiguous()
+            yield x, x[a] * x[b]
+
+    if len(bank) * len(a) <= 2**24:
+        return bank.once("kid products", lambda: list(make()))
+    return make()  # type: ignore[return-value] # it is gone through once
 
 
 def cubic_moments(bank: Bank) -> CubicMoments:
@@ -187,26 +201,32 @@ def cubic_moments(bank: Bank) -> CubicMoments:
 
     def make() -> CubicMoments:
         first = second = third = torch.zeros((), dtype=torch.float64, device=bank.rows.device)
-        for part in _scaled(bank):
-            products = _products(part)
-            first, second, third = first + part.sum(0), second + products.sum(0), third + products.T @ part
+        for x, products in _products(bank):
+            first, second, third = first + x.sum(1), second + products.sum(1), third + products @ x.T
         return CubicMoments(len(bank), first, second, third)
 
     return bank.once("kid moments", make)
 
 
-def moment_sums(x: Bank, y: Bank) -> Tensor:
+def moment_sums(bank: Bank, moments: CubicMoments) -> Tensor:
     """sum_j k(x_i, y_j) [n] = m + 3 x.s1 + 3 x'S2 x + S3[x, x, x], with the moments of y."""
-    moments, d = cubic_moments(y), x.rows.shape[1]
-    # a product of different coordinates stands for two
-    twice = torch.cat([torch.tensor([1.0, *[2.0] * (d - a - 1)], dtype=torch.float64) for a in range(d)])
-    twice = twice.to(x.rows.device)
+    size = bank.rows.shape[1]
+    a, b = torch.triu_indices(size, size, device=bank.rows.device)
+    twice = torch.where(a == b, 1.0, 2.0).double()  # a product of different coordinates stands for two
+    second, third = moments.second * twice, (moments.third * twice[:, None]).T.contiguous()
     sums = []
-    for part in _scaled(x):
-        products = _products(part) * twice
-        linear, square = part @ moments.first, products @ moments.second
-        sums.append(moments.n + 3 * (linear + square) + (products @ moments.third * part).sum(1))
+    for x, products in _products(bank):
+        sums.append(moments.n + 3 * (moments.first @ x + second @ products) + (third @ products * x).sum(0))
     return torch.cat(sums)
+
+
+def by_moment_sums(fake: Bank, real: Bank) -> tuple[Tensor, Tensor]:
+    """:func:`by_pair_sums` without pairs: a difference of sums is a sum with a difference of moments."""
+    found = []
+    for bank, other in ((fake, real), (real, fake)):
+        less = cubic_moments(bank).combined(1 / (len(bank) - 1), -1 / len(other), cubic_moments(other))
+        found.append(moment_sums(bank, less) - _diagonal(bank) / (len(bank) - 1))
+    return found[0], found[1]
 
 
 # -- pairs --------------------------------------------------------------------------------------------------
@@ -227,14 +247,6 @@ def pair_sums(
             if not (symmetric and i == j):
                 columns[j : j + SIDE] += block.sum(0, dtype=torch.float64)
     return rows, columns
-
-
-def _small(bank: Bank) -> bool:
-    return bank.rows.numel() <= 2**22
-
-
-def _norms(bank: Bank) -> Tensor:
-    return torch.cat([part.double().square().sum(1) for part in torch.split(bank.rows, SIDE)])
 
 
 def _precise(x: Bank, y: Bank) -> tuple[Tensor, Tensor]:

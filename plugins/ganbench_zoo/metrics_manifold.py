@@ -31,9 +31,8 @@ class PrecisionRecall(Metric, name="precision-recall", source="https://arxiv.org
         del rng
         for bank in (fake, real):
             bank.need(self.k + 1, f"precision-recall with k = {self.k}")
-        found = fake.inside(real, self.k, strict=self.strict).of_points
-        back = real.inside(fake, self.k, strict=self.strict).of_points
-        return {"precision": _share(found), "recall": _share(back)}
+        found, back = fake.mutual(real, self.k, strict=self.strict)
+        return {"precision": _share(found.of_points), "recall": _share(back.of_points)}
 
 
 class DensityCoverage(Metric, name="density-coverage", source="https://arxiv.org/abs/2002.09797"):

@@ -11,7 +11,18 @@ from measuring import measured, normal
 
 from ganbench import Bank, ConfigError, Samples
 from ganbench_zoo import metrics_kernel
-from ganbench_zoo.metrics_kernel import CMMD, KID, MMD, by_moments, cubic, moment_sums, pair_sums
+from ganbench_zoo.metrics_kernel import (
+    CMMD,
+    KID,
+    MMD,
+    by_moment_sums,
+    by_moments,
+    by_pair_sums,
+    cubic,
+    cubic_moments,
+    moment_sums,
+    pair_sums,
+)
 
 
 def cube(x: np.ndarray, y: np.ndarray) -> float:
@@ -41,8 +52,11 @@ def test_kid_agrees_with_all_pairs(d, side, monkeypatch):
 @pytest.mark.parametrize("d", [1, 2, 7])
 def test_moments_give_the_sums_of_pairs(d):
     x, y = normal(50, d) + 0.3, normal(60, d, seed=1)
-    sums = moment_sums(Bank(x), Bank(y))
+    sums = moment_sums(Bank(x), cubic_moments(Bank(y)))
     assert torch.allclose(sums, cubic(x, y).sum(1), rtol=1e-11)
+    pairs, moments = (route(Bank(x), Bank(y)) for route in (by_pair_sums, by_moment_sums))
+    assert torch.allclose(pairs[0], moments[0], rtol=1e-10, atol=1e-12)
+    assert torch.allclose(pairs[1], moments[1], rtol=1e-10, atol=1e-12)
 
 
 def test_the_cheaper_route_is_taken():
