@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 EXACT_UP_TO = 128
 """Dimension up to which "auto" factors the samples themselves, not their covariance."""
-STRIP = 256
+STRIP = 512
 """Rows of a triangular matrix that are multiplied at a time, without the zeros before them."""
 Method: TypeAlias = Literal["auto", "exact", "fast"]
 
