@@ -7,17 +7,20 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ganbench import effects, stats
+from ganbench.differences import apart
 from ganbench.effects import Better, Scale
 from ganbench.errors import ResultsError, nearest
 from ganbench.factors import FactorEffect, interaction, within_blocks
 from ganbench.records import FAILED, ROLES
-from ganbench.stats import Estimate
+from ganbench.stats import Estimate, Percent
 from ganbench.table import CLOCK, PROTOCOL, STEP
 from ganbench.tabulate import facts_by_cell
-from ganbench.trials import Trial, is_number, levels_of
+from ganbench.trials import Group, Trial, is_number, levels_of
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from ganbench.steptimes import StepTimes
 
 ALPHA = 1 - stats.LEVEL
 
@@ -82,6 +85,7 @@ def comparisons(
     by: Sequence[str] = ("regularizer",),
     show: Sequence[str] = (),
     baseline: str = "none",
+    times: StepTimes | None = None,
 ) -> list[Comparison]:
     """Each level of the first role of ``by`` against the baseline, for each data set and measure.
 
@@ -94,6 +98,7 @@ def comparisons(
         by: the factor; further roles split it: its effect at each of their levels, and how that differs elsewhere.
         show: measures to compare: by default the last iterate's that have a direction, and step times.
         baseline: a level of the factor, or ``ROLE=LEVEL``; the first one if there is no ``none``.
+        times: of the timing pass, whose ratios are paired by its rounds; else step times are paired by seed.
 
     Raises:
         ResultsError: there is no such role, level or measure.
@@ -115,7 +120,7 @@ def comparisons(
     for part in parts.values():
         for name, (better, unit) in shown.items():
             if any(is_number(row.get(name)) for row in part):
-                found += _of_measure(part, factor, splits, base, (name, better, unit), facts)
+                found += _of_measure(part, factor, splits, base, (name, better, unit), facts, times)
     return tested(found)
 
 
@@ -174,6 +179,7 @@ def _of_measure(
     base: str,
     measure: tuple[str, Better, str],
     facts: Mapping[str, tuple[str, ...]],
+    times: StepTimes | None,
 ) -> list[Comparison]:
     name, better, unit = measure
     blocks = blocks_of(part, factor, name, facts)
@@ -209,6 +215,9 @@ def _of_measure(
                 and (tuple(row[r] for r in others) + facts[row["cell"]]) in shared
             ]
             statuses = [str(row["status"]) for row in trials]
+            if name == STEP and times is not None:
+                ratio = apart(Group((), trials), part, factor, base, (), None, times)
+                effect = effect if ratio is None else replace(effect, effect=_by_rounds(effect.effect, ratio))
             made.append(
                 Comparison(
                     dataset=", ".join(map(str, levels_of(part, "dataset"))),
@@ -229,6 +238,15 @@ def _of_measure(
                 )
             )
     return made
+
+
+def _by_rounds(effect: effects.Effect, ratio: Estimate) -> effects.Effect:
+    """``effect`` with the ratio of the timing pass in place of that over seeds, of which pairing says nothing."""
+    low, high = (None if x is None else 100 * (x - 1) for x in (ratio.low, ratio.high))
+    percent = Percent(100 * (ratio.mean - 1), low, high, ratio.n)
+    return replace(
+        effect, percent=percent, difference=None, scale="ratio", improved=None, a12=None, correlation=None, saved=None
+    )
 
 
 def _whole(block: Mapping[int, float | None]) -> dict[int, float]:

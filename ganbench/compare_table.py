@@ -134,6 +134,10 @@ def _footers(part: Sequence[Comparison]) -> list[str]:
             said.append(
                 f"need {need}: n too small to test; {tests} tests take {need} seeds before an exact test can reject."
             )
+    if any(c.measure == STEP and c.found.effect.percent and c.found.effect.difference is None for c in part):
+        said.append(
+            "Step times: of the timing pass, whose ratios are paired by its rounds; their interval is over these."
+        )
     said.append("Better in: blocks with a better mean, a block in which only the level failed is not one.")
     if any(c.same is not None for c in part):
         limits = {c.measure: c.margin for c in part if c.margin is not None}

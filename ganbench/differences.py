@@ -40,8 +40,8 @@ def ratios_of(
             base.setdefault(like(trial), {})[trial["seed"]] = trial[STEP]
     ratios: dict[int, Estimate | None] = {}
     for i, group in enumerate(groups):
-        if times is not None and (apart := _apart(group, live, role, label, averaged, pairs, times)) is not None:
-            ratios[i] = apart
+        if times is not None and (found := apart(group, live, role, label, averaged, pairs, times)) is not None:
+            ratios[i] = found
             continue
         above: dict[int, list[float]] = {}
         below: dict[int, list[float]] = {}
@@ -62,7 +62,7 @@ def ratios_of(
     return ratios
 
 
-def _apart(
+def apart(
     group: Group,
     live: Sequence[Trial],
     role: str,

@@ -274,7 +274,11 @@ class Results:
             return versus.frame(versus.versus(self, other, show=measures))
         from ganbench import compare
 
-        return compare.frame(compare.comparisons(self.records, self.measures, by=by, show=measures, baseline=baseline))
+        return compare.frame(
+            compare.comparisons(
+                self.records, self.measures, by=by, show=measures, baseline=baseline, times=self.step_times
+            )
+        )
 
     def rank(self, by: str = "regularizer", *, measures: Sequence[str] = (), baseline: str = "none") -> pd.DataFrame:
         """How the levels of a role stand over all cells of all data sets, failures last: a row for each and measure.

@@ -168,7 +168,7 @@ def _draft(
     wanted = baseline.partition("=")[2] if baseline.startswith(f"{roles[0]}=") else baseline
     base = f"{roles[0]}={wanted if wanted in levels else levels[0]}"
     shown = [*measures, *([STEP] if STEP in merged else [])]
-    found = comparisons(merged, results.measures, by=roles[:1], show=shown, baseline=base)
+    found = comparisons(merged, results.measures, by=roles[:1], show=shown, baseline=base, times=results.step_times)
     if not any(c.measure != STEP for c in found):
         return Factor(dataset, name, (), silent="no two cells differ in it alone under one protocol")
     split = [

@@ -13,6 +13,8 @@ from ganbench.gate import Gate, check
 from ganbench.records import Record, Value
 from ganbench.render import render
 from ganbench.results import Results, frame
+from ganbench.stats import Estimate
+from ganbench.steptimes import BASELINE
 
 FD = {"fd": ("lower", "")}
 
@@ -277,3 +279,21 @@ def test_two_runs_of_one_name_are_told_apart_and_a_gate_on_times_needs_times(tmp
     assert found.names == (str(a.path), str(b.path))
     with pytest.raises(ResultsError, match=r"no step times are compared.*Another hardware"):
         found.named("step_ms")
+
+
+def test_step_times_of_the_timing_pass_are_compared_by_its_rounds():
+    class Times:
+        def ratio(self, pairs):
+            assert set(pairs) == {("l0-r1", BASELINE), ("l1-r1", BASELINE)}
+            return Estimate(1.5, 1.4, 1.6, 7)
+
+    records = frame(grid(np.ones((2, 2, 3)) + np.arange(3)))
+    (found,) = compare.comparisons(records, FD, show=["step_ms"], times=Times())
+    percent = found.found.effect.tested
+    assert (percent.mean, percent.low, percent.high, percent.n) == pytest.approx((50, 40, 60, 7))
+    (seeds,) = compare.comparisons(records, FD, show=["step_ms"])
+    assert seeds.found.effect.percent.mean == pytest.approx(0)
+    (table,) = compare_table.tables_of([found])
+    assert table.rows[0].entries["effect"] == percent
+    assert "paired by its rounds" in " ".join(table.footers)
+    assert "rounds" not in " ".join(compare_table.tables_of([seeds])[0].footers)

@@ -117,7 +117,14 @@ def _compare(args: argparse.Namespace) -> int:
         outcomes = [gate.check(g, pair.named(g.measure)) for g in gates]
     else:
         by = names(args.by)
-        found = compare.comparisons(results.records, results.measures, by=by, show=measures, baseline=args.baseline)
+        found = compare.comparisons(
+            results.records,
+            results.measures,
+            by=by,
+            show=measures,
+            baseline=args.baseline,
+            times=results.step_times,
+        )
         _print(compare_table.tables_of(found, run=results.name), args)
         outcomes = [gate.check(g, compare_table.named(found, g.measure)) for g in gates]
     if any(outcome.breaches for outcome in outcomes):
