@@ -46,6 +46,7 @@ class Cell:
     samples: int
     precision: str
     engine: str
+    channels_last: bool = False
 
     @functools.cached_property
     def spec(self) -> dict[str, Any]:
@@ -67,12 +68,18 @@ class Cell:
             "samples": self.samples,
             "precision": self.precision,
             "engine": self.engine,
+            "channels_last": self.channels_last,
         }
 
     @functools.cached_property
     def id(self) -> str:
         """12 hexadecimal digits of the hash of the specification."""
         return digest(self.spec, 12)
+
+    @property
+    def dtype(self) -> str:
+        """The type of weights, data and latents."""
+        return "float64" if self.precision == "float64" else "float32"
 
     @property
     def stacked(self) -> bool:
@@ -146,7 +153,10 @@ class Cell:
             **{role: read(role, spec[role]) for role in AXES if role != "regularizer"},
             regularizers=tuple(read("regularizer", r) for r in spec["regularizer"]),
             metrics=tuple(read("metric", m) for m in metrics),
-            **{key: spec[key] for key in ("steps", "batch", "ema", "ema_warmup", "samples", "precision", "engine")},
+            **{
+                key: spec[key]
+                for key in ("steps", "batch", "ema", "ema_warmup", "samples", "precision", "engine", "channels_last")
+            },
         )
 
 

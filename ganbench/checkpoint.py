@@ -89,7 +89,7 @@ def unflatten(template: State, tensors: Mapping[str, Tensor], device: torch.devi
         if found.shape != value.shape or found.dtype != value.dtype:
             raise ValueError(f"{path} is {list(found.shape)}, expected {list(value.shape)}")
         # a copy on the CPU too: tensors of a mapped file are aligned otherwise, and kernels round by alignment
-        return found.to(device, copy=True)
+        return torch.empty_like(value, device=device).copy_(found)
 
     rebuilt = _walk("", template._replace(logs={}), visit)
     assert isinstance(rebuilt, State)

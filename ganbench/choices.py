@@ -42,16 +42,19 @@ def candidates(settings: Settings) -> tuple[str, ...]:
     return tuple(e for e in found if e != "fused" or settings.engine == "fused" or settings.compile is False)
 
 
-def block_of(parts: Mapping[str, Component], steps: int, batch: int, precision: str) -> str:
+def block_of(
+    parts: Mapping[str, Component], steps: int, batch: int, precision: str, *, channels_last: bool = False
+) -> str:
     """The identity of the block of a cell: cells of one dataset and one pair of networks are compared, and share it."""
     tables = {role: parts[role].to_table() for role in ("dataset", "generator", "discriminator")}
-    return digest({**tables, "steps": steps, "batch": batch, "precision": precision}, 12)
+    spec = {**tables, "steps": steps, "batch": batch, "precision": precision, "channels_last": channels_last}
+    return digest(spec, 12)
 
 
 def block_of_cell(cell: Cell) -> str:
     """As :func:`block_of`, of a whole cell."""
     parts = {"dataset": cell.dataset, "generator": cell.generator, "discriminator": cell.discriminator}
-    return block_of(parts, cell.steps, cell.batch, cell.precision)
+    return block_of(parts, cell.steps, cell.batch, cell.precision, channels_last=cell.channels_last)
 
 
 def recorded(folder: Path) -> dict[str, Choice]:

@@ -35,12 +35,14 @@ class Critic:
         player: Side,
         wrappers: Sequence[tuple[Regularizer, Slots, Slots]] = (),
         noise: Params | None = None,
+        lowered: bool = False,
     ) -> None:
         """``wrappers`` are regularizers with a ``score``, and their noise and state in the turn of ``player``.
 
-        ``noise`` are buffers that hold for this turn alone.
+        ``noise`` are buffers that hold for this turn alone. With ``lowered``, the passes of the objective are in
+        bfloat16, and input gradients come from passes of their own, in full precision.
         """
-        self.noise = noise or {}
+        self.noise, self.lowered = noise or {}, lowered
         self.discriminator, self.loss, self.derivatives = discriminator, loss, derivatives
         self.params, self.frozen, self.labels = params, buffers, labels
         self.buffers, self.player, self.wrappers = buffers, player, wrappers
@@ -50,14 +52,18 @@ class Critic:
     def main(self, x: Tensor, *, remember: bool) -> tuple[Tensor, Tensor]:
         """``x`` as D saw it, and D's output; with ``remember``, its input gradient can be asked for later."""
         # the gradient of an embedding is not that of a score
-        if not remember or self.loss.output == "embedding":
-            scores, self.buffers = self._call(x, self.buffers, self.labels)
+        if not remember or self.loss.output == "embedding" or self.lowered:
+            scores, self.buffers = self._call(x, self.buffers, self.labels, lowered=self.lowered)
             return x, scores
         x, scores, self.buffers, gradient = self.derivatives.scored(
             lambda seen: self._call(seen, self.buffers, self.labels), x
         )
         self._made.append((x, gradient))
         return x, scores
+
+    def judged(self, x: Tensor) -> Tensor:
+        """D's output for a pass of the generator's objective, which leaves the running statistics as they are."""
+        return self._call(x, self.frozen, self.labels, lowered=self.lowered)[0]
 
     def output(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         return self._call(x, self.frozen, self.labels if labels is None else labels)[0]
@@ -86,9 +92,13 @@ class Critic:
         labels = self.labels if labels is None else labels
         return self.discriminator(self.params, self.frozen | self.noise, x, labels, name)[0]
 
-    def _call(self, x: Tensor, buffers: Params, labels: Tensor | None) -> tuple[Tensor, Params]:
+    def _call(
+        self, x: Tensor, buffers: Params, labels: Tensor | None, *, lowered: bool = False
+    ) -> tuple[Tensor, Params]:
+        network = self.discriminator.lowered if lowered else self.discriminator
+
         def call(seen: Tensor) -> tuple[Tensor, Params]:
-            scores, written = self.discriminator(self.params, buffers | self.noise, seen, labels)
+            scores, written = network(self.params, buffers | self.noise, seen, labels)
             dims = 2 if self.loss.output == "embedding" else 1
             if scores.dim() != dims or scores.shape[0] != seen.shape[0]:
                 wanted = f"[{seen.shape[0]}]" if dims == 1 else f"[{seen.shape[0]}, d]"

@@ -200,6 +200,7 @@ class Grid:
                 ema_warmup=settings.ema_warmup,
                 samples=settings.samples,
                 precision=settings.precision,
+                channels_last=settings.channels_last,
                 engine=_engine(settings, parts, steps or settings.steps, choices),
             )
 
@@ -212,7 +213,8 @@ def _engine(settings: Settings, parts: Mapping[str, Component], steps: int, choi
     allowed = candidates(settings)
     if len(allowed) == 1:
         return allowed[0]
-    chosen = choices.get(block_of(parts, steps, settings.batch, settings.precision))
+    block = block_of(parts, steps, settings.batch, settings.precision, channels_last=settings.channels_last)
+    chosen = choices.get(block)
     return chosen.engine if chosen and chosen.engine in allowed else OPEN
 
 

@@ -410,7 +410,7 @@ class _Gallery:
 
 def _ends(generator: Trained, pairs: int) -> tuple[Tensor, Tensor | None]:
     """Latents [2 pairs, latent] and a class for each pair."""
-    dtype: torch.dtype = getattr(torch, generator.cell.precision)
+    dtype: torch.dtype = getattr(torch, generator.cell.dtype)
     rng = stream(SEED, "look-ways")
     latents = torch.randn(2 * pairs, generator.cell.generator.latent, generator=rng, dtype=dtype)
     classes = generator.spec.classes

@@ -105,6 +105,16 @@ class Network:
         output: Tensor = self.module(*inputs)
         return output, written
 
+    def lowered(self, params: Params, buffers: Params, *inputs: Tensor | bool | str | None) -> tuple[Tensor, Params]:
+        """As a call, with its products in bfloat16; parameters, buffers and the output keep their type."""
+        import torch
+
+        like = next(iter(params.values()))
+        # weights are cast anew in each call: a cache would outlive the transform that they are derived in
+        with torch.autocast(like.device.type, torch.bfloat16, cache_enabled=False):
+            output, written = self(params, buffers, *inputs)
+        return output.to(like.dtype), written
+
 
 def _slots(module: nn.Module, name: str, kind: str) -> dict[str, Tensor]:
     """The dictionary of the submodule that holds parameter or buffer ``name``; a plain tensor serves in either."""

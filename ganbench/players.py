@@ -26,14 +26,15 @@ def build(cell: Cell, seed: int, device: torch.device) -> tuple[Network, Network
     seen = spec.shape
     for r in cell.regularizers:
         _, seen = r.packed(cell.batch, seen)
-    dtype: torch.dtype = getattr(torch, cell.precision)
+    dtype: torch.dtype = getattr(torch, cell.dtype)
 
     def network(name: str, component: Generator | Discriminator, spec: SampleSpec) -> Network:
         # the weights depend on the seed and the network's own specification, and on nothing else
         about = f"{name}/{component.fingerprint}/{spec.shape}/{spec.classes}"
         with global_stream(seed, about):
             module = component.build(spec)
-        return Network(module.to(device, dtype))
+        module = module.to(device, dtype)
+        return Network(module.to(memory_format=torch.channels_last) if cell.channels_last else module)  # type: ignore[call-overload] # torch types it for tensors
 
     generator = network("init-g", cell.generator, spec)
     return generator, network("init-d", cell.discriminator, dataclasses.replace(spec, shape=seen))
@@ -49,7 +50,7 @@ def weights(cell: Cell, generator: Network, state: State, which: Which) -> Param
 
 def latents(cell: Cell, n: int, rng: torch.Generator, device: torch.device) -> tuple[Tensor, Tensor | None]:
     """``n`` latents drawn with ``rng``, and labels that go through the classes in turn; None without classes."""
-    dtype: torch.dtype = getattr(torch, cell.precision)
+    dtype: torch.dtype = getattr(torch, cell.dtype)
     classes = cell.dataset.spec().classes
     drawn = torch.randn(n, cell.generator.latent, generator=rng, dtype=dtype)
     labels = torch.arange(n) % classes if classes else None

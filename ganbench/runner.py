@@ -100,6 +100,8 @@ def execute(grid: Grid, results: Path, options: Options, display: Display | None
     )
     plan = make()
     devices = find_devices(options.device)
+    if grid.settings.precision == "tf32" and devices[0] == "cpu":
+        raise ConfigError("tf32 is arithmetic of NVIDIA GPUs, and this run is on the CPU", place="[run].precision")
     threads = grid.settings.threads or 1
     if _choose(plan, folder, grid, options, display or Silent(), devices[0], threads):
         plan = make()

@@ -27,7 +27,11 @@ class Settings(Component, role="run", name="run"):
     )
     samples: int = field(default=2_500, ge=2, doc="generated samples per evaluation, against as many real ones")
     evaluations: int = field(default=5, ge=1, doc="evaluations during training, evenly spaced, the last one at the end")
-    precision: Literal["float32", "float64"] = "float32"
+    precision: Literal["float32", "tf32", "bf16", "float64"] = field(
+        default="float32",
+        doc="tf32: products on a GPU keep 10 bits; bf16: so do the networks in the losses, and penalties stay float32",
+    )
+    channels_last: bool = field(default=False, doc="lay images out with the channels last, where one seed trains alone")
     engine: Literal["auto", "serial", "fused"] = field(
         default="auto", doc="fused: the seeds of a cell train in one step; auto: whichever is measured to take least"
     )

@@ -42,12 +42,19 @@ class Game:
     ema_decay: float
     derivatives: Derivatives
     ema_warmup: float = 10.0
+    lowered: bool = False
+    """Whether the networks' passes of the objectives, and not those of penalties, are in bfloat16."""
     movers: dict[Side, Optimizer] = field(init=False)
     """``optimizer`` as each player has it."""
 
     def __post_init__(self) -> None:
         movers = {player: self.optimizer.slowed(lazy_share(player, self.regularizers)) for player in SIDES}
         object.__setattr__(self, "movers", movers)  # the only write to a frozen value
+
+    @property
+    def _generator(self) -> Callable[..., tuple[Tensor, Params]]:
+        """The generator as the objectives call it."""
+        return self.generator.lowered if self.lowered else self.generator
 
     def d_grads(self, state: State, turn: Turn) -> tuple[Params, State]:
         """Gradients of :meth:`d_objective`, and the state after the turn."""
@@ -90,7 +97,7 @@ class Game:
         with torch.no_grad():
             slots = self._prepare("d", state)
         g_params = self._effective("g", state.g.params, slots)
-        raw, g_buffers = self.generator(g_params, state.g.buffers, turn.latents, turn.labels)
+        raw, g_buffers = self._generator(g_params, state.g.buffers, turn.latents, turn.labels)
         self._check_samples(raw, turn.real)
 
         def generate(z: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -172,11 +179,11 @@ class Game:
         seen_real = turn.real
         if self.loss.paired or self.loss.informed():
             seen_real = self._augment(turn.real, "real", turn, slots)
-        real_output = critic.output(seen_real) if self.loss.paired else None
+        real_output = critic.judged(seen_real) if self.loss.paired else None
         g_params = self._effective("g", state.g.params, slots)
-        fake, g_buffers = self.generator(g_params, state.g.buffers, turn.latents, turn.labels)
+        fake, g_buffers = self._generator(g_params, state.g.buffers, turn.latents, turn.labels)
         seen_fake = self._augment(fake, "fake", turn, slots)
-        fake_output = critic.output(seen_fake)
+        fake_output = critic.judged(seen_fake)
         # what a score compares with is a constant, or one sample's gradient would pass through the others
         critic.judge = lambda output: self.loss.score(output, real_output, fake_output.detach())
         seen = LossStep(real=seen_real, fake=seen_fake, state=state.loss, code=critic.code)
@@ -292,6 +299,7 @@ class Game:
             player=player,
             wrappers=wrappers,
             noise=turn.d_noise,
+            lowered=self.lowered,
         )
 
     def _weighed(self, player: Side, total: Tensor, state: State, slots: AllSlots) -> tuple[Tensor, dict[str, Tensor]]:

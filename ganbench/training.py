@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ganbench import checkpoint, codeprint, environment, players
 from ganbench.derivatives import Autograd
-from ganbench.errors import ResultsError
+from ganbench.errors import ConfigError, ResultsError
 from ganbench.evaluation import Bench, check_spec, generate
 from ganbench.feed import Feed, picked, runs
 from ganbench.grid import Trial
@@ -82,6 +82,7 @@ def make_record(  # the keyword arguments are Record's
         "samples": cell.samples,
         "engine": cell.engine,
         "precision": cell.precision,
+        "channels_last": cell.channels_last,
         "device": training.device,
         "threads": training.threads,
         "exclusive": training.exclusive,
@@ -111,6 +112,17 @@ def utc() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+def _set_arithmetic(precision: str, device: torch.device) -> None:
+    """Let products of float32 be products of float32, whatever torch's defaults are, or of TF32 where asked.
+
+    Raises:
+        ConfigError: TF32 on a device that has none.
+    """
+    if precision == "tf32" and device.type != "cuda":
+        raise ConfigError(f"tf32 is arithmetic of NVIDIA GPUs, and this is {device.type}", place="[run].precision")
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+
+
 class Trainer:
     """One trial in training."""
 
@@ -118,7 +130,7 @@ class Trainer:
         cell = trial.cell
         self.trial, self.cell, self.folder, self.training, self.report = trial, cell, folder, training, report
         self.device = torch.device(training.device)
-        self.dtype: torch.dtype = getattr(torch, cell.precision)
+        self.dtype: torch.dtype = getattr(torch, cell.dtype)
         self.spec = cell.dataset.spec()
         self.games: dict[tuple[bool, ...], Game] = {}
         self.progress = Progress()
@@ -128,6 +140,7 @@ class Trainer:
         self.over = False
         """Whether its record is written."""
         torch.set_num_threads(training.threads)
+        _set_arithmetic(cell.precision, self.device)
         source = cell.dataset.load("train", stream(0, "dataset-train"))
         if isinstance(source, Samples):
             check_spec(source, self.spec.shape, cell.dataset)
@@ -169,6 +182,7 @@ class Trainer:
             optimizer=cell.optimizer,
             ema_decay=cell.ema,
             ema_warmup=cell.ema_warmup,
+            lowered=cell.precision == "bf16",
             derivatives=Autograd(),
         )
         if discriminator is None:

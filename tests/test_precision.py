@@ -1,0 +1,104 @@
+"""What precision and layout change, and what they leave alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ganbench import checkpoint
+from ganbench.engines import Together
+from ganbench.errors import ConfigError
+from ganbench.grid import Cell, Grid, Trial
+from ganbench.registry import Registry
+from ganbench.runner import Options, execute
+from ganbench.training import Trainer, Training
+
+REGISTRY = Registry.load()
+IMAGES: dict[str, Any] = {
+    "dataset": "digits",
+    "generator": {"use": "dcgan", "width": 4, "latent": 4},
+    "discriminator": {"use": "dcgan", "width": 4},
+}
+
+
+def cell_of(small: dict[str, Any], *, regularizer: Any = "r1", axes: dict[str, Any] | None = None, **run: Any) -> Cell:
+    grid = small["grid"] | {"regularizer": regularizer} | (axes or {})
+    (combination,) = Grid.load({"run": small["run"] | {"engine": "serial"} | run, "grid": grid}).combinations(REGISTRY)
+    return combination.cell
+
+
+def trainer(cell: Cell, folder: Path, seed: int = 0) -> Trainer:
+    return Trainer(Trial(cell, seed), folder, Training(), lambda *_: None)
+
+
+def test_each_is_part_of_a_cells_identity(small: dict[str, Any]) -> None:
+    cells = [
+        cell_of(small),
+        cell_of(small, precision="bf16"),
+        cell_of(small, precision="tf32"),
+        cell_of(small, precision="float64"),
+        cell_of(small, channels_last=True),
+    ]
+    assert len({c.id for c in cells}) == len(cells)
+    assert all(Cell.from_spec(c.spec, REGISTRY).spec == c.spec for c in cells)
+
+
+def test_tf32_is_refused_on_a_cpu(small: dict[str, Any], tmp_path: Path) -> None:
+    small["run"]["precision"] = "tf32"
+    with pytest.raises(ConfigError, match="tf32 is arithmetic of NVIDIA GPUs"):
+        execute(Grid.load(small), tmp_path, Options(device="cpu"))
+
+
+def test_under_bf16_scores_are_rounded_and_the_penalty_is_that_of_float32(
+    small: dict[str, Any], tmp_path: Path
+) -> None:
+    low, full = (trainer(cell_of(small, precision=p), tmp_path) for p in ("bf16", "float32"))
+    turns = low.feed.turns((True,))
+    logs = [t.game(0).d_grads(t.state, turns.d[0])[1].logs for t in (low, full)]
+    # the fakes are no part of it, and real scores are taken anew
+    torch.testing.assert_close(logs[0]["d_penalty-0"], logs[1]["d_penalty-0"], rtol=1e-6, atol=0)
+    difference = (logs[0]["d_real"] - logs[1]["d_real"]).abs()
+    assert 0 < difference < 0.02 * (1 + logs[1]["d_real"].abs())
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_weights_stay_float32_and_training_stays_close_in_each_engine(
+    small: dict[str, Any],
+    tmp_path: Path,
+    mapped: bool,  # noqa: FBT001 # a parameter of the test
+) -> None:
+    low, full = (trainer(cell_of(small, precision=p), tmp_path) for p in ("bf16", "float32"))
+    engine = Together([low], mapped=mapped, compiled=False)
+    engine.advance(5)
+    engine.settle()
+    full.advance(5)
+    for name, value in low.state.d.params.items():
+        assert value.dtype is torch.float32
+        assert not torch.equal(value, full.state.d.params[name])
+        torch.testing.assert_close(value, full.state.d.params[name], rtol=0, atol=5e-3)
+
+
+def test_channels_last_moves_memory_and_not_numbers(small: dict[str, Any], tmp_path: Path) -> None:
+    cells = [cell_of(small, axes=IMAGES, precision="float64", channels_last=on) for on in (True, False)]
+    last, first = (trainer(cell, tmp_path) for cell in cells)
+    images = [p for p in last.state.d.params.values() if p.dim() == 4]
+    assert images
+    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in images)
+    for t in (last, first):
+        t.advance(5)
+    for name, value in first.state.d.params.items():
+        torch.testing.assert_close(last.state.d.params[name], value, rtol=1e-9, atol=1e-10)
+
+
+def test_a_checkpoint_keeps_the_layout(small: dict[str, Any], tmp_path: Path) -> None:
+    kept = trainer(cell_of(small, axes=IMAGES, channels_last=True), tmp_path)
+    kept.advance(2)
+    checkpoint.save(tmp_path, kept.state, kept.feed.state(), {})
+    found = checkpoint.load(tmp_path, kept.state, kept.device)
+    assert found is not None
+    for name, value in kept.state.d.params.items():
+        assert found[0].d.params[name].stride() == value.stride()
+        assert torch.equal(found[0].d.params[name], value)
