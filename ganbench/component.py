@@ -199,6 +199,8 @@ def describe(hint: Any) -> str:
         return f"[{', '.join(describe(a) for a in args)}]"
     if origin in {typing.Union, types.UnionType}:
         return " or ".join(describe(a) for a in args if a is not types.NoneType)
+    if origin is Mapping:
+        return f"table of {describe(args[1])}"
     if isinstance(hint, type) and issubclass(hint, Component):
         return an(hint.role)
     return getattr(hint, "__name__", str(hint))
@@ -234,6 +236,8 @@ def convert(value: Any, hint: Any, *, place: str, resolve: Resolver | None = Non
                 for i, (v, h) in enumerate(zip(value, inner, strict=True))
             ]
             return tuple(items)
+    elif origin is Mapping and isinstance(value, Mapping):
+        return {str(k): convert(v, args[1], place=f"{place}.{k}", resolve=resolve) for k, v in value.items()}
     elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         if not math.isnan(value):
             return float(value)

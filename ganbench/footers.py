@@ -71,6 +71,9 @@ def footers_of(
         said.append("ema: of the generator's running average; without it, of its last iterate.")
     if any(c.kind == "time" for c in columns):
         said.append(_clock(live, columns, asked, rows))
+    if any(c.header.startswith("s to ") for c in columns if c.kind == "extra"):
+        text = "S to a target: seconds of training, evaluations excluded, until an evaluation first reached it"
+        said.append(f"{text}: the median over trials (those that did/all), with misses and failures as infinite.")
     said += _protocol(live, {c.name for c in columns})
     return tuple(said)
 

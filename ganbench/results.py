@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ganbench.errors import ResultsError, nearest
-from ganbench.records import ROLES, Record, read_json, read_lines
+from ganbench.records import FAILED, ROLES, Record, read_json, read_lines
 from ganbench.steptimes import APART, StepTimes, timed
 from ganbench.table import STEP
+from ganbench.targets import column, frontier, reached
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -150,7 +152,48 @@ class Results:
                 rows += finished.get(planned.cell, [])
             else:
                 rows.append(_skipped(planned, planned.skip))
-        return frame(rows, self.step_times)
+        return self._with_targets(frame(rows, self.step_times))
+
+    @property
+    def targets(self) -> dict[str, float]:
+        """The values of measures whose first reaching is timed, from ``[run] targets``."""
+        return {str(measure): float(value) for measure, value in (self.settings.get("targets") or {}).items()}
+
+    def _with_targets(self, table: pd.DataFrame) -> pd.DataFrame:
+        """``table`` with the seconds that each trial needed to reach each target: infinite for one that failed."""
+        for measure, target in self.targets.items():
+            better = self.measures.get(measure.removesuffix("_ema"), (None, ""))[0]
+            seconds: dict[tuple[str, int | None], float | None] = {}
+            for record in self.trials:
+                lines = read_lines(self.path / "trials" / record.cell / f"seed-{record.seed}" / "curves.jsonl")
+                when = reached(lines, measure, target, better)
+                missed = record.status in FAILED and better is not None
+                seconds[record.cell, record.seed] = math.inf if missed and when is None else when
+            keys = zip(table["cell"], table["seed"], strict=True)
+            table[column(measure, target)] = [seconds.get(key) for key in keys]
+            table = table.astype({column(measure, target): float})
+        return table
+
+    def frontier(self, measure: str) -> pd.DataFrame:
+        """Quality against time: for each cell the evaluations that no earlier one matches, medians over its seeds.
+
+        Columns: ``cell``, ``step``, ``train_s`` (seconds of training, evaluations excluded) and the measure.
+
+        Raises:
+            ResultsError: there is no such measure, or it has no better way.
+        """
+        import pandas as pd
+
+        better = self.measures.get(measure.removesuffix("_ema"), (None, ""))[0]
+        if better is None or measure not in self.curves.columns:
+            raise ResultsError(f"no measure {measure!r} with a better way", hint=nearest(measure, self.measures))
+        rows = []
+        for cell, lines in self.curves.dropna(subset=[measure]).groupby("cell", sort=False):
+            middle = lines.groupby("step")[["train_s", measure]].median()
+            kept = frontier(zip(middle["train_s"], middle[measure], strict=True), better)
+            found = middle[[pair in kept for pair in zip(middle["train_s"], middle[measure], strict=True)]]
+            rows += [{"cell": cell, "step": step, **line} for step, line in found.to_dict("index").items()]
+        return pd.DataFrame(rows, columns=["cell", "step", "train_s", measure])
 
     @functools.cached_property
     def step_times(self) -> StepTimes:

@@ -99,6 +99,7 @@ def execute(grid: Grid, results: Path, options: Options, display: Display | None
         steps=SMOKE_STEPS if options.smoke else options.steps,
     )
     plan = make()
+    _check_targets(grid, plan)
     devices = find_devices(options.device)
     if grid.settings.precision == "tf32" and devices[0] == "cpu":
         raise ConfigError("tf32 is arithmetic of NVIDIA GPUs, and this run is on the CPU", place="[run].precision")
@@ -210,8 +211,29 @@ def make_folder(run: Run, grid: Grid) -> None:
         }
         for c in run.plan.combinations
     ]
-    write_json(run.folder / "run.json", {"schema": 1, "name": run.name, "grid": grid.source, "cells": cells})
+    write_json(
+        run.folder / "run.json",
+        {
+            "schema": 1,
+            "name": run.name,
+            "grid": grid.source,
+            "settings": {"targets": dict(grid.settings.targets or {})},
+            "cells": cells,
+        },
+    )
     write_json(run.folder / "environment.json", environment.facts())
+
+
+def _check_targets(grid: Grid, plan: Plan) -> None:
+    """Every target must be of a measure with a better way that some cell has."""
+    measures = {m.name: m.better for c in plan.combinations for metric in c.cell.metrics for m in metric.named()}
+    for name in grid.settings.targets or {}:
+        place = f"{grid.source}: [run].targets"
+        base = name.removesuffix("_ema")
+        if base not in measures:
+            raise ConfigError(f"no cell has a measure {name!r}", place=place, hint=nearest(name, measures))
+        if measures[base] is None:
+            raise ConfigError(f"{name!r} is better neither lower nor higher, so no value is a target", place=place)
 
 
 def _check_retry(retry: Sequence[str]) -> None:

@@ -135,6 +135,8 @@ def _type(hint: Any, bounds: Mapping[str, float], *, swept: bool) -> Schema:
     if origin is tuple:
         items = [_type(a, bounds, swept=swept) for a in args]
         return {"type": "array", "prefixItems": items, "items": False, "minItems": len(items)}
+    if origin is Mapping:
+        return {"type": "object", "additionalProperties": _type(args[1], bounds, swept=swept)}
     if isinstance(hint, type) and issubclass(hint, Component):
         return {"$ref": f"#/$defs/{hint.role}{SWEPT if swept else ''}"}
     if hint in {int, float}:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Literal
 
 from ganbench.component import Component, field, plain
@@ -49,6 +50,9 @@ class Settings(Component, role="run", name="run"):
         doc="measure step times apart, after training; auto: unless that would take longer than the training did",
     )
     timing_seconds: float = field(default=3.0, gt=0.0, doc="budget of that for each cell")
+    targets: Mapping[str, float] | None = field(
+        default=None, doc="for measures, the value whose first reaching is timed, such as { fd = 30 }"
+    )
     timeout: str = "none"
     plugins: tuple[str, ...] = ()
     without: tuple[str, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -30,6 +31,8 @@ from ganbench.table import (
     Table,
     Tally,
 )
+from ganbench.targets import column as target_column
+from ganbench.targets import text as target_text
 from ganbench.text import kinds_of
 from ganbench.trials import (
     Asked,
@@ -75,6 +78,7 @@ def tables(
         pareto=pareto,
         run=results.name,
         times=results.step_times,
+        targets=results.targets,
     )
     if not built:
         built = [Table(results.name, {}, (), ())]
@@ -99,6 +103,7 @@ def build(
     pareto: str | None = None,
     run: str = "",
     times: StepTimes | None = None,
+    targets: Mapping[str, float] | None = None,
 ) -> list[Table]:
     """Tables of ``records``, one for each data set.
 
@@ -118,6 +123,7 @@ def build(
         pareto: a measure; rows that no other beats in both it and step time are marked.
         run: name of the run, for the titles.
         times: what the timing pass measured.
+        targets: values of measures; the time to reach each has a column.
 
     Raises:
         ResultsError: there is no such role, measure or baseline, or an extra column hides one of the records.
@@ -139,7 +145,9 @@ def build(
         known = [c.name for c in chosen if c.better]
         raise ResultsError(f"no measure {pareto!r} with a better way", place="--pareto", hint=nearest(pareto, known))
     chosen = tuple(replace(c, keep=350) if c.name == pareto else c for c in chosen)  # a front without it says little
-    asked = Asked(tuple(by), chosen, base, tuple(extra), run, diff=diff, pareto=pareto, times=times)
+    asked = Asked(
+        tuple(by), chosen, base, tuple(extra), run, diff=diff, pareto=pareto, times=times, targets=targets or {}
+    )
     built = []
     for part in _parts(rows, asked):
         table = _table(part, asked)
@@ -239,6 +247,8 @@ def _table(part: Sequence[Trial], asked: Asked) -> Table:  # noqa: PLR0915 # one
             if any(e and e.percent for e in changes[c.name]):
                 columns.append(Column(f"{c.name}_percent", f"Δ {c.header} %", "percent", keep=c.keep - 40))
     columns += more
+    goals = {goal: f"s to {m} {t:g}" for m, t in asked.targets.items() if (goal := target_column(m, t)) in part[0]}
+    columns += [Column(goal, header, "extra", keep=290) for goal, header in goals.items()]
     timed = any(is_number(t.get(STEP)) for t in live if t["status"] == "done")
     compared = timed and role not in averaged
     ratios = ratios_of(groups, live, role, label, averaged, pairs, asked.times) if compared else {}
@@ -259,6 +269,9 @@ def _table(part: Sequence[Trial], asked: Asked) -> Table:  # noqa: PLR0915 # one
             elif column.kind == "measure":
                 seeds = by_seed(group, column.name, averaged, pairs, log=column.log)
                 values[column.name] = stats.centre(seeds.values(), log=column.log)
+            elif column.name in goals:
+                seconds = [t[column.name] for t in group.trials if not math.isnan(t[column.name])]
+                values[column.name] = target_text(seconds) if seconds else None
             elif column.kind == "extra":
                 values[column.name] = _extra(group, column.name, averaged, pairs)
         for name, found in changes.items():

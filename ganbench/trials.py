@@ -84,6 +84,7 @@ class Asked:
     diff: bool = False
     pareto: str | None = None
     times: StepTimes | None = None
+    targets: Mapping[str, float] = field(default_factory=dict)
 
 
 def by_seed(

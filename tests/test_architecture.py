@@ -24,6 +24,7 @@ LAYERS = (
     "machine pacing pictures",
     "bank component derivatives devices effects observers processes ranking records table text",
     "checkpoint codeprint dataset environment factors loss metric networks optimizer regularizer standing tracking",
+    "targets",
     "steptimes",
     "critic datafiles heartbeat keeping numerals streaming trials update",
     "differences documents footers pivot rawdata terminal",
