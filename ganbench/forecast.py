@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ganbench.choices import OPEN
 from ganbench.errors import ResultsError
 from ganbench.records import Record, read_json, read_lines
 from ganbench.steptimes import block_id
@@ -130,13 +131,13 @@ def forecast(plan: Plan, settings: Settings, folder: Path, workers: int) -> Fore
     seconds: dict[str, float | None] = {}
     sources: dict[str, str] = {}
     for name, (cell, trials) in cells.items():
-        cost, source = _nearest(cell, seen)
+        cost, source, engine = _nearest(cell, seen)
         if cost is None:
             seconds[name] = None
             continue
         sources[name] = source
         once = cost.total(cell.steps, settings.evaluations, 1 + _checkpoints(cell.steps, settings.checkpoint_every))
-        seconds[name] = once if cell.stacked else once * trials
+        seconds[name] = once if engine.startswith("fused") else once * trials
     return Forecast(seconds, sources, workers, _timing(plan, settings, seconds, workers))
 
 
@@ -166,21 +167,29 @@ def _seen(folder: Path, source: str) -> Iterator[tuple[Mapping[str, Any], Cost, 
             yield identity["spec"], cost, source
 
 
-def _nearest(cell: Cell, seen: Sequence[tuple[Mapping[str, Any], Cost, str]]) -> tuple[Cost | None, str]:
-    """The cost of what is most like ``cell``: but for its steps, its regularizers and loss, or its update rule."""
+def _nearest(cell: Cell, seen: Sequence[tuple[Mapping[str, Any], Cost, str]]) -> tuple[Cost | None, str, str]:
+    """The cost of what is most like ``cell``: but for its steps, its regularizers and loss, or its update rule.
+
+    With where it is known from, and the engine that it is of: where that of the cell is still open, any will do.
+    """
+    either = ("engine",) if cell.engine == OPEN else ()
     free: tuple[tuple[tuple[str, ...], str], ...] = (
         (("steps",), ""),
         (("steps", "samples", "metrics", "regularizer", "loss"), "cells with the same networks, "),
         (("steps", "samples", "metrics", "regularizer", "loss", "optimizer", "update", "engine"), "similar cells, "),
     )
-    for keys, words in free:
+    for some, words in free:
+        keys = (*some, *either)
         wanted = {k: v for k, v in cell.spec.items() if k not in keys}
-        like = [(c, s) for spec, c, s in seen if {k: v for k, v in spec.items() if k not in keys} == wanted]
+        like = [
+            (c, s, spec["engine"]) for spec, c, s in seen if {k: v for k, v in spec.items() if k not in keys} == wanted
+        ]
         if like:
-            costs = [c for c, _ in like]
+            costs = [c for c, _, _ in like]
             middle = Cost(*(statistics.median(getattr(c, f) for c in costs) for f in Cost.__dataclass_fields__))
-            return middle, words + like[0][1]
-    return None, ""
+            _, source, engine = like[0]
+            return middle, words + source, str(engine)
+    return None, "", ""
 
 
 def duration(seconds: float) -> str:
