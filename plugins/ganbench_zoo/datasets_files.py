@@ -44,8 +44,10 @@ def located(text: str, title: str) -> Path:
     """The path that ``text`` means: as it is, or under the folders where data is looked for.
 
     Raises:
-        ConfigError: there is nothing of that name.
+        ConfigError: there is nothing of that name, or no name.
     """
+    if not text:
+        raise ConfigError(f"dataset {title} needs a path", hint=f'say {{ use = "{title}", path = "..." }}')
     candidates = [Path(text).expanduser(), *(root / text for root in data_roots())]
     for path in candidates:
         if path.exists():
@@ -128,7 +130,7 @@ class Folder(Dataset, name="folder", source="https://pillow.readthedocs.io/"):
         {"use": "density-coverage", "extractor": "pixels"},
     )
 
-    path: str
+    path: str = field(default="", doc="of the folder; it has to be given")
     size: int = field(default=32, ge=1, doc="sides of the images, in pixels")
     channels: Literal[1, 3] = field(default=3, doc="3 for colours, 1 for grey")
 
@@ -242,13 +244,18 @@ class Npz(Dataset, name="npz", source="https://numpy.org/doc/stable/reference/ge
 
     metrics: ClassVar[tuple[str | dict[str, Any], ...]] = ("sliced-wasserstein",)
 
-    path: str
-    low: float = field(default=-math.inf, doc="the least value")
-    high: float = field(default=math.inf, doc="the greatest value")
+    path: str = field(default="", doc="of the file; it has to be given")
+    low: float | None = field(default=None, doc="the least value")
+    high: float | None = field(default=None, doc="the greatest value")
 
     def validate(self) -> None:
-        if math.isfinite(self.low) != math.isfinite(self.high) or self.low >= self.high:
-            raise ConfigError(f"low = {self.low:g} and high = {self.high:g} are no range")
+        low, high = self._range(-math.inf, math.inf)
+        if math.isfinite(low) != math.isfinite(high) or low >= high:
+            raise ConfigError(f"low = {low:g} and high = {high:g} are no range")
+
+    def _range(self, low: float, high: float) -> tuple[float, float]:
+        """``low`` and ``high`` as the fields say, or else as given."""
+        return low if self.low is None else self.low, high if self.high is None else self.high
 
     def spec(self) -> SampleSpec:
         path = located(self.path, self.name)
@@ -258,9 +265,7 @@ class Npz(Dataset, name="npz", source="https://numpy.org/doc/stable/reference/ge
             raise ConfigError(f"{names['x']} has numbers of type {header.dtype}, not uint8 or floats", place=str(path))
         if len(header.shape) < 2:
             raise ConfigError(f"{names['x']} has shape {list(header.shape)}, not [n, ...]", place=str(path))
-        low, high = self.low, self.high
-        if header.dtype.kind == "u" and math.isinf(low):
-            low, high = -1.0, 1.0
+        low, high = self._range(-1.0, 1.0) if header.dtype.kind == "u" else self._range(-math.inf, math.inf)
         _, shape = arranged(header.shape, images=header.dtype.kind == "u")
         return SampleSpec(shape=shape, classes=self._classes(path), low=low, high=high)
 

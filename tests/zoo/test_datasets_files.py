@@ -161,6 +161,9 @@ def test_without_the_files_it_is_said_what_to_put_where(root, tmp_path, monkeypa
     assert "$GANBENCH_DATA is not set" in (Cifar10().missing() or "")
     with pytest.raises(ConfigError, match=r"there is no 'pictures'.*docs/datasets.md"):
         Folder(path="pictures").spec()
+    for cls in (Folder, Npz):
+        with pytest.raises(ConfigError, match=f"dataset {cls.name} needs a path"):
+            cls().spec()
 
 
 def test_data_is_looked_for_where_the_user_says_first(root, tmp_path):
