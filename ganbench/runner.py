@@ -100,6 +100,8 @@ def execute(grid: Grid, results: Path, options: Options, display: Display | None
     )
     plan = make()
     _check_targets(grid, plan)
+    if absent := planning.absent(plan.to_run(options.retry)):
+        raise ConfigError("; ".join(absent))
     devices = find_devices(options.device)
     if grid.settings.precision == "tf32" and devices[0] == "cpu":
         raise ConfigError("tf32 is arithmetic of NVIDIA GPUs, and this run is on the CPU", place="[run].precision")
@@ -108,8 +110,6 @@ def execute(grid: Grid, results: Path, options: Options, display: Display | None
         plan = make()
     workers = options.workers or (len(devices) if devices[0] != "cpu" else max(1, environment.cores() // threads))
     todo = plan.to_run(options.retry)
-    if absent := planning.absent(todo):
-        raise ConfigError("; ".join(absent))
     cells = len({p.trial.cell.id for p in todo})
     run = Run(folder.name, folder, plan, todo, devices, max(1, min(workers, cells)))
     make_folder(run, grid)
