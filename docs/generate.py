@@ -360,8 +360,6 @@ def grid_keys() -> Iterator[str]:
 
 
 MORE = {
-    "precision": "the type of weights, data and latents; metrics compute in float64 either way",
-    "engine": "how seeds are trained: one after another",
     "timeout": 'longest time for a trial, such as `"90s"`, `"30m"` or `"2h"`',
     "plugins": "plugin files, relative to the grid file",
     "without": "names of plugins to block",
