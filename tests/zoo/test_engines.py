@@ -28,6 +28,7 @@ CRITICS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     (VECTORS, {"use": "mlp-embedding", "width": 6}),
     (VECTORS, {"use": "mlp-autoencoder", "width": 6}),
     (IMAGES, {"use": "dcgan", "width": 4}),
+    (IMAGES, {"use": "dcgan", "width": 4, "decoder": 4}),
     (IMAGES, {"use": "dcgan-embedding", "width": 4}),
     (IMAGES, {"use": "dcgan-autoencoder", "width": 4}),
 ]
@@ -101,6 +102,30 @@ def test_the_traced_step_of_all_seeds_trains_as_they_do_alone(
     cell = fitting(cls)
     monkeypatch.setattr(graph, "compile_traced", lambda traced, inputs: traced)
     assert_same(trained(cell, tmp_path, mapped=True, compiled=True), alone(cell, tmp_path))
+
+
+MAPPED = VECTORS | {"generator": {"use": "mlp", "latent": 4, "width": 6, "mapping": 1}}
+OPTIONS = [
+    VECTORS | {"discriminator": {"use": "mlp", "width": 6, "dropout": 0.3}, "regularizer": "vat"},
+    IMAGES | {"discriminator": {"use": "dcgan", "width": 4, "dropout": 0.3}, "regularizer": "r1"},
+    MAPPED | {"discriminator": "mlp", "regularizer": {"use": "path-length", "latents": "w", "every": 2}},
+    VECTORS
+    | {
+        "discriminator": "mlp",
+        "regularizer": {"use": "r1", "every": 2},
+        "optimizer": {"use": "adam", "lazy_correction": True},
+    },
+]
+
+
+@pytest.mark.parametrize("axes", OPTIONS, ids=["dropout", "dropout of channels", "path length on w", "lazy correction"])
+def test_options_train_alike_in_the_traced_step(
+    axes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = cell_of({"loss": "non-saturating"} | axes)
+    assert cell is not None
+    monkeypatch.setattr(graph, "compile_traced", lambda traced, inputs: traced)
+    assert_same(trained(cell, tmp_path, mapped=True, compiled=True, steps=6), alone(cell, tmp_path, steps=6))
 
 
 @pytest.mark.slow
