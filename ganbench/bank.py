@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ganbench.keeping import Shelf
 
 T = TypeVar("T")
-CHUNK = 2**22
+CHUNK = 2**24
 """Numbers that are turned to float64 at a time."""
 WIDE = 512
 """Dimension from which a covariance is worth the call of another library."""
@@ -238,7 +238,7 @@ class Bank:
         size = self.rows.shape[1]
         total = torch.zeros(size, size, dtype=torch.float64, device=self.rows.device)
         for part in torch.split(self.rows, max(1, CHUNK // max(1, size))):
-            centred = part.double() - self.mean
+            centred = part.to(torch.float64, copy=True).sub_(self.mean)
             total += squared(centred) if size >= WIDE and centred.device.type == "cpu" else centred.T @ centred
         return total / (len(self) - 1)
 
