@@ -104,8 +104,20 @@ def test_every_regularizer_trains_stacked_as_it_does_alone(cell, tmp_path, regul
             "discriminator": {"use": "dcgan", "width": 4},
             "regularizer": [["spectral-norm", "r1"]],
         },
+        {
+            "dataset": "digits",
+            "generator": {"use": "sndcgan", "width": 4, "latent": 4},
+            "discriminator": {"use": "sndcgan", "width": 4},
+            "regularizer": [["spectral-norm", "r1"]],
+        },
+        {
+            "dataset": "digits",
+            "generator": {"use": "resnet-sngan", "width": 4, "latent": 4, "conditional": True},
+            "discriminator": {"use": "resnet-sngan", "width": 4, "conditional": True},
+            "regularizer": [["spectral-norm", "r1"]],
+        },
     ],
-    ids=["sgd", "rmsprop", "simultaneous", "critic-steps", "dcgan"],
+    ids=["sgd", "rmsprop", "simultaneous", "critic-steps", "dcgan", "sndcgan", "resnet-sngan"],
 )
 def test_optimizers_rules_and_running_statistics_stack_too(cell, tmp_path, axes):
     chosen = cell(**axes)
