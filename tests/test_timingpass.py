@@ -93,7 +93,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_the_pass_finds_is_in_records_and_tables(small, tmp_path, quick):
-    small["run"]["seeds"] = 1
+    small["run"] |= {"seeds": 1, "engine": "serial"}
     small["grid"]["regularizer"] = ["none", "r1", {"use": "r1", "every": 4}]
     execute(Grid.load(small), tmp_path, Options(device="cpu"))
     folder = tmp_path / "small"
