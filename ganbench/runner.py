@@ -162,7 +162,7 @@ def _time(run: Run, grid: Grid, options: Options, display: Display, threads: int
         tell=display.note,
     )
     if asked == "auto":
-        spent = sum(record.timing.get("wall_s", 0.0) for record in records) / run.workers
+        spent = sum(r.timing.get("wall_s", 0.0) / r.facts.get("together", 1) for r in records) / run.workers
         if spent < timing.expected:
             if timing.todo():
                 display.note(f"step times are those of training: `ganbench time {run.name}` measures them apart")

@@ -93,11 +93,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_the_pass_finds_is_in_records_and_tables(small, tmp_path, quick):
-    small["run"] |= {"seeds": 1, "engine": "serial"}
+    small["run"]["seeds"] = 1
     small["grid"]["regularizer"] = ["none", "r1", {"use": "r1", "every": 4}]
-    execute(Grid.load(small), tmp_path, Options(device="cpu"))
+    run = execute(Grid.load(small), tmp_path, Options(device="cpu")).run
     folder = tmp_path / "small"
-    made = Pass(folder=folder, cells=[c.cell for c in Grid.load(small).combinations(Registry.load())])
+    made = Pass(folder=folder, cells=[c.cell for c in run.plan.combinations])
     ((id_, cells),) = made.blocks()
     assert not made.kept(id_, cells)
     job = BlockJob(

@@ -22,6 +22,13 @@ def add(command: Adder) -> None:
     run.add_argument("--timeout", metavar="T", help="longest time for a trial, such as 90s, 30m or 2h")
     run.add_argument("--smoke", action="store_true", help="two seconds of each cell, into NAME-smoke")
 
+    run.add_argument(
+        "--timing",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="measure step times apart, after training, or not (default: as the grid says)",
+    )
+
     plan = command("plan", _plan, "show cells, skips with reasons, what is on disk and what time it takes")
     grid_options(plan)
     plan.add_argument(
@@ -48,6 +55,7 @@ def _run(args: argparse.Namespace) -> int:
         plugins=tuple(args.plugin),
         without=tuple(args.without),
         smoke=args.smoke,
+        timing=args.timing,
     )
     console = Console(stderr=True)
     live = console.is_terminal and not console.is_dumb_terminal
