@@ -133,14 +133,13 @@ def answer(question: Question) -> Choice:
     cells = [Cell.from_spec(spec, registry) for spec in question.specs]
     first, *others = question.allowed
     seeds, steps = question.seeds, cells[0].steps
-    if reason := _cannot_stack(cells, question):
-        serial = [e for e in question.allowed if e.startswith("serial")]
-        return Choice("serial" if serial else first, reason, "")
     step = _measured(cells[0], first, question)[1]
     each = steps * step * (1 if first == "fused" else len(seeds))
     seconds = {first: each * len(cells)}
     if each < SHORT:
         return Choice(first, f"all seeds of a cell take {each:.2g} s", "", seconds)
+    if reason := _cannot_stack(cells, question):
+        return Choice(first, reason, "", seconds)
     told = [f"{first} {seconds[first]:.3g} s"]
     for engine in sorted(others, key=lambda e: not e.startswith("fused")):
         # one seed compiled is another matter only where all in one step gain little

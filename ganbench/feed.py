@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 CHUNK = 16
 """torch draws normal numbers in chunks of 16: several draws of a multiple of it are one draw of their total."""
-BLOCK_STEPS, BLOCK_BYTES = 32, 4 * 2**20
+BLOCK_STEPS, BLOCK_BYTES = 16, 4 * 2**20
 """Limits of what is drawn at once for one seed: enough that calls do not count, and not more than caches hold."""
 PLAYERS: tuple[Side, Side] = ("d", "g")
 

@@ -111,7 +111,16 @@ def test_both_engines_are_timed(small: dict[str, Any], monkeypatch: pytest.Monke
     assert choice.engine == least(choice.seconds, "serial")
 
 
-def test_a_cell_that_cannot_be_mapped_keeps_its_block_serial(small: dict[str, Any]) -> None:
+def test_short_trainings_are_not_compiled(small: dict[str, Any]) -> None:
+    choice = choosing.answer(question(small))
+    assert choice.engine == "serial"
+    assert choice.why.startswith("all seeds of a cell take")
+
+
+def test_a_cell_that_cannot_be_mapped_keeps_its_block_serial(
+    small: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choosing, "SHORT", 0.0)
     choice = choosing.answer(question(small, regularizer=["none", "asks-for-a-number"]))
     assert choice.engine == "serial"
     assert "asks-for-a-number" in choice.why

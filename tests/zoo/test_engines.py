@@ -63,7 +63,9 @@ def cell_of(axes: dict[str, Any]) -> Cell | None:
 
 
 def fitting(cls: type[Component]) -> Cell:
-    return next(cell for axes in tables(cls) if (cell := cell_of(axes)) is not None)
+    found = next((cell for axes in tables(cls) if (cell := cell_of(axes)) is not None), None)
+    assert found is not None, f"no cell of the table fits {cls.title()}"
+    return found
 
 
 def trained(cell: Cell, folder: Path, *, mapped: bool, compiled: bool, steps: int = STEPS) -> list[State]:
