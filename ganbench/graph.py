@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -80,7 +81,8 @@ def compile_traced(traced: torch.fx.GraphModule, inputs: Flat) -> Callable[..., 
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_dir() / "inductor"))
     from torch._inductor.compile_fx import compile_fx
 
-    compiled: Any = compile_fx(traced, inputs, config_patches=OPTIONS)
+    with warnings.catch_warnings(action="ignore"):  # the compiler warns of its own code
+        compiled: Any = compile_fx(traced, inputs, config_patches=OPTIONS)
     return cast("Callable[..., Sequence[Tensor]]", compiled)
 
 
