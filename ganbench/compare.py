@@ -11,11 +11,12 @@ from ganbench.differences import apart
 from ganbench.effects import Better, Scale
 from ganbench.errors import ResultsError, nearest
 from ganbench.factors import FactorEffect, interaction, within_blocks
+from ganbench.footers import refusals
 from ganbench.records import FAILED, ROLES
 from ganbench.stats import Estimate, Percent
 from ganbench.table import CLOCK, PROTOCOL, STEP
 from ganbench.tabulate import facts_by_cell
-from ganbench.trials import Group, Trial, is_number, levels_of
+from ganbench.trials import Group, Trial, is_number, levels_of, mixed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,6 +92,7 @@ def comparisons(
 
     Cells that differ in nothing but that role are a block. A measure that is better when lower, and always positive, is
     compared by ratios on the log scale, any other by differences. p values are Holm's over all comparisons returned.
+    Measures of several protocols are left out: see :func:`left_out`.
 
     Args:
         records: one row for each trial, as :attr:`ganbench.results.Results.records`.
@@ -113,15 +115,35 @@ def comparisons(
     base = baseline_of(baseline, factor, [str(level) for level in levels_of(rows, factor)])
     shown = measures_of(show, measures, [str(n) for n in records.select_dtypes("number").columns])
     facts = facts_by_cell(rows)
+    found = []
+    for part in _parts(rows, factor):
+        refused = mixed(part, shown)
+        for name, (better, unit) in shown.items():
+            if name not in refused and any(is_number(row.get(name)) for row in part):
+                found += _of_measure(part, factor, splits, base, (name, better, unit), facts, times)
+    return tested(found)
+
+
+def left_out(
+    records: pd.DataFrame,
+    measures: Mapping[str, tuple[Better, str]],
+    *,
+    factor: str = "regularizer",
+    show: Sequence[str] = (),
+) -> dict[str, list[str]]:
+    """Why measures are not compared, for each data set as :attr:`Comparison.dataset` names it."""
+    shown = measures_of(show, measures, [str(n) for n in records.select_dtypes("number").columns])
+    parts = _parts(rows_of(records), factor)
+    said = {", ".join(map(str, levels_of(part, "dataset"))): refusals(mixed(part, shown)) for part in parts}
+    return {dataset: why for dataset, why in said.items() if why}
+
+
+def _parts(rows: Sequence[Trial], factor: str) -> list[list[Trial]]:
+    """The rows of each data set; all together if that is the factor."""
     parts: dict[str, list[Trial]] = {}
     for row in rows:
         parts.setdefault("" if factor == "dataset" else str(row["dataset"]), []).append(row)
-    found = []
-    for part in parts.values():
-        for name, (better, unit) in shown.items():
-            if any(is_number(row.get(name)) for row in part):
-                found += _of_measure(part, factor, splits, base, (name, better, unit), facts, times)
-    return tested(found)
+    return list(parts.values())
 
 
 def baseline_of(text: str, factor: str, levels: Sequence[str]) -> str:

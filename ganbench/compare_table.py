@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ganbench import effects
 from ganbench.compare import ALPHA, Comparison
@@ -15,8 +15,10 @@ from ganbench.table import AVERAGED, OK, STEP, Column, Entry, PValue, Row, Table
 ARROWS = {"lower": "↓", "higher": "↑", None: ""}
 
 
-def tables_of(found: Sequence[Comparison], *, run: str = "") -> list[Table]:
-    """A table of ``found`` for each data set.
+def tables_of(
+    found: Sequence[Comparison], *, run: str = "", left_out: Mapping[str, Sequence[str]] | None = None
+) -> list[Table]:
+    """A table of ``found`` for each data set, and why measures of it were ``left_out``.
 
     Raises:
         ResultsError: nothing was found to compare.
@@ -24,15 +26,20 @@ def tables_of(found: Sequence[Comparison], *, run: str = "") -> list[Table]:
     parts: dict[str, list[Comparison]] = {}
     for comparison in found:
         parts.setdefault(comparison.dataset, []).append(comparison)
+    why = left_out or {}
     if not parts:
+        if why:
+            raise ResultsError(
+                f"nothing to compare in {run or 'this run'}: {' '.join(t for said in why.values() for t in said)}"
+            )
         raise ResultsError(
             f"nothing to compare in {run or 'this run'}: no two cells differ in that role alone, or none has a result",
             hint="name another role with --by, or a second run",
         )
-    return [_table(part, run) for part in parts.values()]
+    return [_table(part, run, why.get(dataset, ())) for dataset, part in parts.items()]
 
 
-def _table(part: Sequence[Comparison], run: str) -> Table:
+def _table(part: Sequence[Comparison], run: str, why: Sequence[str]) -> Table:
     first = part[0]
     blocks = max(c.found.cells for c in part)
     columns = [
@@ -65,7 +72,7 @@ def _table(part: Sequence[Comparison], run: str) -> Table:
         constants={},
         columns=tuple(shown),
         rows=tuple(rows),
-        footers=tuple(_footers(part)),
+        footers=(*why, *_footers(part)),
     )
 
 

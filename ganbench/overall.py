@@ -13,11 +13,12 @@ from ganbench.compare import baseline_of, blocks_of, measures_of, rows_of
 from ganbench.effects import Better, Scale
 from ganbench.errors import ResultsError, nearest
 from ganbench.factors import within_blocks
+from ganbench.footers import refusals
 from ganbench.records import ROLES
 from ganbench.stats import Estimate, Percent
 from ganbench.table import STEP
 from ganbench.tabulate import facts_by_cell
-from ganbench.trials import Trial, is_number, levels_of
+from ganbench.trials import Trial, is_number, levels_of, mixed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,7 +117,8 @@ def overall(
 ) -> list[Overall]:
     """How the levels of ``role`` stand in each measure, over all data sets that have it; failures stand last.
 
-    A block is a choice of all other roles, the data set among them, under one protocol.
+    A block is a choice of all other roles, the data set among them, under one protocol. Measures whose values have
+    several protocols on one data set are left out: see :func:`left_out`.
 
     Args:
         records: one row for each trial, as :attr:`ganbench.results.Results.records`.
@@ -137,9 +139,10 @@ def overall(
     base = baseline_of(baseline, role, levels)
     shown = measures_of(show, measures, [str(n) for n in records.select_dtypes("number").columns])
     facts = facts_by_cell(rows)
+    refused = mixed(rows, shown)
     found = []
     for name, (better, unit) in shown.items():
-        if name == STEP and not show:
+        if name in refused or (name == STEP and not show):
             continue
         if better is None or name == STEP:
             said = "times of several machines do not compare" if name == STEP else "it says no better way"
@@ -149,12 +152,22 @@ def overall(
         made = _of_measure(part, role, base, (name, better, unit), facts) if part else None
         if made is not None:
             found.append(made)
+    if not found and refused:
+        raise ResultsError(f"nothing to rank: {' '.join(refusals(refused))}")
     if not found:
         raise ResultsError(
             f"nothing to rank: no two levels of {role} share a cell that is otherwise equal",
             hint="ganbench compare looks at those cells that each level shares with the baseline",
         )
     return _tested(found)
+
+
+def left_out(
+    records: pd.DataFrame, measures: Mapping[str, tuple[Better, str]], *, show: Sequence[str] = ()
+) -> list[str]:
+    """Why measures are not ranked."""
+    shown = measures_of(show, measures, [str(n) for n in records.select_dtypes("number").columns])
+    return refusals(mixed(rows_of(records), shown))
 
 
 def _of_measure(

@@ -12,15 +12,17 @@ MINUS = "\N{MINUS SIGN}"
 ARROWS = {"lower": "↓", "higher": "↑", None: ""}
 
 
-def tables_of(found: Sequence[Overall], *, run: str = "", profiles: bool = False) -> list[Table]:
-    """A table of all measures; with ``profiles`` one more for each measure that has any."""
-    made = [_table(found, run)]
+def tables_of(
+    found: Sequence[Overall], *, run: str = "", profiles: bool = False, left_out: Sequence[str] = ()
+) -> list[Table]:
+    """A table of all measures, and why others were ``left_out``; with ``profiles`` one more for each that has any."""
+    made = [_table(found, run, left_out)]
     if profiles:
         made += [_profile(s, run) for s in found if s.thresholds]
     return made
 
 
-def _table(found: Sequence[Overall], run: str) -> Table:
+def _table(found: Sequence[Overall], run: str, why: Sequence[str]) -> Table:
     role, base = found[0].role, found[0].baseline
     columns = [
         Column("measure", "measure", "role", keep=1000),
@@ -43,7 +45,7 @@ def _table(found: Sequence[Overall], run: str) -> Table:
         constants={},
         columns=tuple(columns),
         rows=tuple(rows),
-        footers=tuple(_footers(found)),
+        footers=(*why, *_footers(found)),
     )
 
 

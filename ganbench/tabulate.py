@@ -225,8 +225,7 @@ def _table(part: Sequence[Trial], asked: Asked) -> Table:  # noqa: PLR0915 # one
 
     shown = [c for c in asked.measures if any(is_number(t.get(c.name)) for t in live)]
     shown = [replace(c, floor=_floor(live, c.name), log=scale_of(_numbers(live, c.name), c) == "ratio") for c in shown]
-    several = {c.name: mixed(live, c.name, ("dataset", *PROTOCOL)) for c in shown}
-    refused = {name: protocols for name, protocols in several.items() if protocols}
+    refused = mixed(live, [c.name for c in shown])
     shown = [c for c in shown if c.name not in refused]
     more = [Column(name, name, "extra", keep=100) for name in asked.extra]
     differing = [f for f in (*PROTOCOL, *PLACE) if len({joined(g.trials, f) for g in groups} - {""}) > 1]

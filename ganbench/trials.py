@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from ganbench import stats
 from ganbench.steptimes import StepTimes
-from ganbench.table import STEP, Column
+from ganbench.table import PROTOCOL, STEP, Column
 
 Trial: TypeAlias = Mapping[str, Any]
 """One row of the records."""
@@ -42,17 +42,23 @@ def is_unsure(trial: Trial) -> bool:
     return trial.get("timed") == "in training" or trial.get("exclusive") is False or trial.get(f"{STEP}_n") == 0
 
 
-def mixed(trials: Iterable[Trial], measure: str, same: Sequence[str]) -> list[list[str]]:
-    """Protocols under which a measure was taken, where there are several among trials that agree in the facts ``same``.
+def mixed(trials: Sequence[Trial], measures: Iterable[str]) -> dict[str, list[list[str]]]:
+    """The measures taken under several protocols among trials of one data set that agree in :data:`PROTOCOL`.
 
-    One list for each such set of trials; values of different protocols do not compare, and no table has both.
+    Each with one list of protocols for each such set of trials. Their values do not compare: no table, comparison or
+    ranking has them. A trial that failed has no values, so it counts for none.
     """
-    column = f"{measure.removesuffix('_ema')}_protocol"
-    found: dict[tuple[str, ...], dict[str, None]] = {}
-    for trial in trials:
-        if trial["status"] == "done" and given(trial.get(column)):
-            found.setdefault(tuple(str(trial.get(f)) for f in same), {})[str(trial[column])] = None
-    return [list(protocols) for protocols in found.values() if len(protocols) > 1]
+    found: dict[str, list[list[str]]] = {}
+    for measure in measures:
+        column = f"{measure.removesuffix('_ema')}_protocol"
+        sets: dict[tuple[str, ...], dict[str, None]] = {}
+        for trial in trials:
+            if trial["status"] == "done" and given(trial.get(column)):
+                key = tuple(str(trial.get(fact)) for fact in ("dataset", *PROTOCOL))
+                sets.setdefault(key, {})[str(trial[column])] = None
+        if several := [list(protocols) for protocols in sets.values() if len(protocols) > 1]:
+            found[measure] = several
+    return found
 
 
 def block_of(trial: Trial, averaged: Sequence[str]) -> tuple[Any, ...]:

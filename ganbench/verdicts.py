@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ganbench.compare import ALPHA, Comparison, comparisons, rows_of, tested
+from ganbench.compare import ALPHA, Comparison, comparisons, left_out, rows_of, tested
 from ganbench.factors import FactorEffect
 from ganbench.records import ROLES, Record
 from ganbench.results import Better, Results
 from ganbench.stats import Estimate
 from ganbench.table import STEP
-from ganbench.trials import Trial, is_unsure
+from ganbench.trials import Trial, is_unsure, mixed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,7 +116,8 @@ class Factor:
 def factors(results: Results, *, baseline: str = "none") -> list[Factor]:
     """For each data set and each factor that differs in it, the effects in every measure that has a better way.
 
-    The baseline of a factor is ``baseline`` if that is one of its levels, else its first level in the plan.
+    The baseline of a factor is ``baseline`` if that is one of its levels, else its first level in the plan. Measures
+    of several protocols are left out, see :func:`not_shown`.
     """
     records = results.records
     rows: dict[str, list[Trial]] = {}
@@ -128,13 +129,23 @@ def factors(results: Results, *, baseline: str = "none") -> list[Factor]:
     found: list[Factor | _Draft] = []
     for dataset, part in rows.items():
         merged = together([{role: str(row[role]) for role in ROLES} for row in part])
+        ways = directed(trials.get(dataset, []))
+        refused = mixed(part, ways)
+        measures = [name for name in ways if name not in refused]
         for roles in merged:
             others = [other for other in merged if other != roles]
             here = records[records["dataset"] == dataset]
-            found.append(
-                _draft(dataset, roles, others, here, list(directed(trials.get(dataset, []))), results, baseline)
-            )
+            if refused and not measures:
+                silent = "every measure of it has values of several protocols"
+                found.append(Factor(dataset, " + ".join(roles), (), silent=silent))
+            else:
+                found.append(_draft(dataset, roles, others, here, measures, results, baseline))
     return _finished(found)
+
+
+def not_shown(results: Results) -> dict[str, list[str]]:
+    """For each data set, why measures of it are not compared."""
+    return left_out(results.records, results.measures)
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ from ganbench.compare import rows_of
 from ganbench.effects import Better, Effect, Scale, effect
 from ganbench.errors import ResultsError, nearest
 from ganbench.factors import within_blocks
+from ganbench.footers import refusals
 from ganbench.records import ROLES, read_json
 from ganbench.stats import Estimate, once
 from ganbench.table import CLOCK, OK, STEP, Column, Entry, Row, Table, Tally
-from ganbench.trials import Trial, is_number
+from ganbench.trials import Trial, is_number, mixed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,7 +93,8 @@ class Versus:
 def versus(first: Results, second: Results, *, show: Sequence[str] = ()) -> Versus:
     """``second`` against ``first``, over the trials that both have.
 
-    Step times are compared only between trials that share protocol, engine, device, threads, hardware and environment.
+    Step times are compared only between trials that share protocol, engine, device, threads, hardware and environment,
+    and no measure whose values have several protocols on one data set, be it within a run or between them.
 
     Raises:
         ResultsError: no trial is in both, or there is no such measure.
@@ -114,8 +116,9 @@ def versus(first: Results, second: Results, *, show: Sequence[str] = ()) -> Vers
     for id_, seed in common:
         cells.setdefault(str(sides[0][id_, seed]["dataset"]), {}).setdefault(id_, []).append(seed)
     changes = []
+    refused = mixed([side[key] for side in sides for key in common], shown)
     for dataset, ids in cells.items():
-        for name in shown:
+        for name in (n for n in shown if n not in refused):
             better: Better = "lower" if name == STEP else measures[name.removesuffix("_ema")][0]
             changes += _of_measure(dataset, ids, sides, name, better)
     tallies = {}
@@ -127,7 +130,10 @@ def versus(first: Results, second: Results, *, show: Sequence[str] = ()) -> Vers
     names = (first.name, second.name)
     if first.name == second.name:  # one grid in two places
         names = (str(first.path), str(second.path))
-    return Versus(names, tuple(changes), tallies, tuple(_notes(first, second, sides, common)))
+    if refused and not changes:
+        raise ResultsError(f"nothing to compare: {' '.join(refusals(refused))}")
+    notes = (*refusals(refused), *_notes(first, second, sides, common))
+    return Versus(names, tuple(changes), tallies, notes)
 
 
 def _of_measure(

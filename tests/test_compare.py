@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from ganbench import compare, compare_table, effects, versus
+from ganbench import compare, compare_table, effects, overall, versus
 from ganbench.cli import main
 from ganbench.errors import ConfigError, ResultsError
 from ganbench.gate import Gate, check
@@ -297,3 +297,48 @@ def test_step_times_of_the_timing_pass_are_compared_by_its_rounds():
     assert table.rows[0].entries["effect"] == percent
     assert "paired by its rounds" in " ".join(table.footers)
     assert "rounds" not in " ".join(compare_table.tables_of([seeds])[0].footers)
+
+
+def under(extractor, fd, name="fd"):
+    """A measure whose values were taken with an extractor."""
+    protocol = {"metric": "frechet-distance", "version": 1, "n_fake": 9, "n_real": 9, "split": "test"}
+    return {name: Value(last=fd, better="lower", protocol=protocol | {"extractor": extractor})}
+
+
+def test_measures_of_several_protocols_are_neither_compared_nor_ranked():
+    def records(other):
+        made = [
+            trial(s, regularizer=name, measures=under(other if s == 2 else "a", 1.0 + s) | under("a", 2.0 + s, "kid"))
+            for name in ("none", "r1")
+            for s in range(3)
+        ]
+        return [*made, trial(3, status="diverged"), trial(3, status="diverged", regularizer="r1")]
+
+    both = {"fd": ("lower", ""), "kid": ("lower", "")}
+    one, several = frame(records("a")), frame(records("b"))
+    assert {c.measure for c in compare.comparisons(one, both)} == {"fd", "kid", "step_ms"}
+    assert compare.left_out(one, both) == {}
+    found = compare.comparisons(several, both)
+    assert {c.measure for c in found} == {"kid", "step_ms"}
+    why = compare.left_out(several, both)
+    (table,) = compare_table.tables_of(found, left_out=why)
+    assert table.footers[0].startswith("NOT SHOWN: fd. Values of several protocols do not compare (1: frechet-distance")
+    with pytest.raises(ResultsError, match="nothing to compare in this run: NOT SHOWN: fd"):
+        compare_table.tables_of(compared(records("b")), left_out=why)
+    assert [s.measure for s in overall.overall(one, both)] == ["fd", "kid"]
+    assert [s.measure for s in overall.overall(several, both)] == ["kid"]
+    assert overall.left_out(several, both) == list(why["ring"])
+    with pytest.raises(ResultsError, match="nothing to rank: NOT SHOWN: fd"):
+        overall.overall(several, both, show=["fd"])
+
+
+def test_two_runs_under_several_protocols_are_not_compared(tmp_path):
+    a, b = map(Results, two_runs(tmp_path, measures=under("b", 1.0)))
+    assert "fd" in {c.measure for c in versus.versus(a, b).changes}  # what a trial says nothing of is not refused
+    for seed in range(3):
+        making.add_trial(a.path, "hinge", seed, measures=under("a", 1.0))
+    found = versus.versus(Results(a.path), b)
+    assert {c.measure for c in found.changes} == {"step_ms"}
+    assert any(note.startswith("NOT SHOWN: fd.") for note in found.notes)
+    with pytest.raises(ResultsError, match="nothing to compare: NOT SHOWN: fd"):
+        versus.versus(Results(a.path), b, show=["fd"])

@@ -188,3 +188,17 @@ def test_a_mean_change_of_zero_that_varies_is_not_called_none(tmp_path) -> None:
     )
     text = sentence(effects(run)["regularizer", "r1"])
     assert text.startswith("shows no clear change: on average hq is as it is against none, ±13")
+
+
+def test_nothing_is_said_of_measures_of_several_protocols(tmp_path) -> None:
+    def measured(fd, seed):
+        protocols = [{"metric": "fd", "version": 1, "n_fake": 9, "n_real": 9, "extractor": e} for e in ("a", "b")]
+        both = {"fd": protocols[seed == 2], "kid": protocols[0]}
+        return {name: Value(last=fd, better="lower", protocol=protocol) for name, protocol in both.items()}
+
+    run = reporting.make(tmp_path / "some", measures=measured)
+    assert {e.measure for f in factors(Results(run)) for e in f.effects} == {"kid"}
+    assert page(Results(run)).count("NOT SHOWN: fd.") == 3  # beside verdicts, cells and ranks
+    every = reporting.make(tmp_path / "every", measures=lambda fd, seed: {"fd": measured(fd, seed)["fd"]})
+    assert {f.silent for f in factors(Results(every))} == {"every measure of it has values of several protocols"}
+    assert "has values of several protocols, so nothing is said of it" in page(Results(every))

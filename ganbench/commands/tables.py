@@ -125,7 +125,8 @@ def _compare(args: argparse.Namespace) -> int:
             baseline=args.baseline,
             times=results.step_times,
         )
-        _print(compare_table.tables_of(found, run=results.name), args)
+        why = compare.left_out(results.records, results.measures, factor=by[0] if by else "regularizer", show=measures)
+        _print(compare_table.tables_of(found, run=results.name, left_out=why), args)
         outcomes = [gate.check(g, compare_table.named(found, g.measure)) for g in gates]
     if any(outcome.breaches for outcome in outcomes):
         raise CheckFailedError("; ".join(str(outcome) for outcome in outcomes if outcome.breaches), place="--fail-on")
@@ -137,10 +138,10 @@ def _rank(args: argparse.Namespace) -> int:
     from ganbench.results import load
 
     results = load(args.run, args.results)
-    found = overall.overall(
-        results.records, results.measures, role=args.by, show=names(args.measure), baseline=args.baseline
-    )
-    _print(overall_table.tables_of(found, run=results.name, profiles=args.profile), args)
+    show = names(args.measure)
+    found = overall.overall(results.records, results.measures, role=args.by, show=show, baseline=args.baseline)
+    why = overall.left_out(results.records, results.measures, show=show)
+    _print(overall_table.tables_of(found, run=results.name, profiles=args.profile, left_out=why), args)
     return 0
 
 

@@ -23,8 +23,10 @@ def effects(results: Results, baseline: str) -> str:
     if not factors:
         return ""
     parts = [INTRODUCTION]
+    refused = verdicts.not_shown(results)
     for dataset, group in itertools.groupby(factors, key=lambda f: f.dataset):
         parts.append(f"<h3>{esc(dataset)}</h3>")
+        parts += [f'<p class="soft">{esc(why)}</p>' for why in refused.get(dataset, ())]
         silent = []
         for factor in group:
             if factor.silent:

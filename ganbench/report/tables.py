@@ -9,7 +9,7 @@ from dataclasses import replace
 from ganbench import overall_table, verdicts
 from ganbench.errors import ResultsError
 from ganbench.numerals import change_text
-from ganbench.overall import overall
+from ganbench.overall import left_out, overall
 from ganbench.records import FAILED, ROLES, Record
 from ganbench.report.text import DASH, by_dataset, esc, plain, ratio, signed
 from ganbench.results import Results
@@ -42,7 +42,8 @@ def _overall(results: Results, baseline: str) -> list[Table]:
     except ResultsError:  # there is nothing to rank
         return []
     found = [one for one in found if one.blocks > 1]
-    made = overall_table.tables_of(found, run=results.name) if found else []
+    why = left_out(results.records, results.measures)
+    made = overall_table.tables_of(found, run=results.name, left_out=why) if found else []
     # the tally of a page names failures
     return [replace(t, rows=tuple(replace(row, note="") for row in t.rows)) for t in made]
 
