@@ -108,9 +108,10 @@ class _Cohort:
             engine.settle()
         timing = clock.summary()
         if cell.engine != "serial" and engine.trainers:
-            with self.phases.of("timing"):
-                apart = self._serial_timing(engine.trainers[0])
-            timing = {f"fused_{name}": value for name, value in timing.items()} | apart
+            timing = {f"fused_{name}": value for name, value in timing.items()}
+            if not self.training.timed_later:
+                with self.phases.of("timing"):
+                    timing |= self._serial_timing(engine.trainers[0])
         for trainer in list(engine.trainers):
             with self.phases.of("checkpoint"):
                 trainer.save(clock)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ganbench.cell import Cell, Trial
 from ganbench.errors import ResultsError, StorageError
@@ -97,6 +97,11 @@ class Driver:
             for slot in self.slots:
                 slot.process.kill()
 
+    @property
+    def timing(self) -> Literal["auto"] | bool:
+        """Whether the timing pass is asked for."""
+        return self.grid.settings.timing if self.options.timing is None else self.options.timing
+
     def finished(self) -> None:
         """Tell plugins that the run is over."""
         self._hook("ganbench_run_finished", run=self.run, results=Results(self.run.folder))
@@ -127,6 +132,7 @@ class Driver:
                 snapshots=settings.snapshots,
                 checkpoint_every=settings.checkpoint_every,
                 exclusive=self.run.workers == 1,
+                timed_later=not self.options.smoke and self.timing is True,
             ),
             fresh=fresh,
         )

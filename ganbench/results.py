@@ -197,8 +197,12 @@ class Results:
 
     @functools.cached_property
     def step_times(self) -> StepTimes:
-        """What the timing pass has measured of the serial step; empty if it has not run."""
-        return StepTimes.read(self.path)
+        """What the timing pass has measured of the serial step, of the code that was trained; empty without a pass."""
+        codes: dict[str, set[str]] = {}
+        for record in self.trials:
+            if record.status == "done" and "code" in record.fingerprints:
+                codes.setdefault(record.cell, set()).add(record.fingerprints["code"])
+        return StepTimes.read(self.path).of(codes)
 
     @functools.cached_property
     def all_records(self) -> pd.DataFrame:

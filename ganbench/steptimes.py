@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,6 +102,8 @@ class Block:
             "step_mib": found.get("step_mib"),
         }
         facts = {"steady": found.get("converged"), "exclusive": self.quiet, "timed": "apart"}
+        prints: Mapping[str, str] = self.raw.get("fingerprints") or {}
+        facts |= {f"{kind}_fingerprint": prints[kind] for kind in ("hardware", "environment") if kind in prints}
         return {name: value for name, value in numbers.items() if value is not None} | facts
 
 
@@ -124,6 +126,11 @@ class StepTimes:
             if block is not None and block.mode == mode:
                 blocks |= {cell: block for cell in block.cells if block.rounds[cell]}
         return cls(blocks)
+
+    def of(self, codes: Mapping[str, Collection[str]]) -> StepTimes:
+        """Those of cells that were timed with the code that their trials ran, by cell; others tell of other code."""
+        kept = {cell: b for cell, b in self.blocks.items() if b.cells[cell].get("code") in {None, *codes.get(cell, ())}}
+        return StepTimes(kept)
 
     def ratio(self, pairs: Iterable[tuple[str, str]]) -> Estimate | None:
         """The mean, over pairs of cells, of the step time of the first over that of the second, on the log scale.
@@ -153,13 +160,14 @@ def timed(record: Record, times: StepTimes | None) -> dict[str, Any]:
     Without ``times`` it is the record's own row.
     """
     row = record.row()
-    if times is None or "step_ms" not in record.timing:
+    if times is None or record.status != "done":
         return row
     block = times.blocks.get(record.cell)
     if block is None:
-        return row | {"timed": "in training"}
+        return row | ({"timed": "in training"} if "step_ms" in record.timing else {})
     renamed = {f"train_{name}" if name.startswith("step_ms") else name: value for name, value in row.items()}
-    return renamed | {"train_exclusive": row.get("exclusive")} | block.columns(record.cell)
+    trained = ("exclusive", "hardware_fingerprint", "environment_fingerprint")
+    return renamed | {f"train_{name}": row.get(name) for name in trained} | block.columns(record.cell)
 
 
 def file_of(folder: Path, block: str, mode: str) -> Path:

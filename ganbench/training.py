@@ -54,6 +54,8 @@ class Training:
     """Seconds of training after which a trial ends early: those of a smoke run."""
     exclusive: bool = True
     """Whether nothing else of this run trains on the machine at the same time."""
+    timed_later: bool = False
+    """Whether the timing pass is to come, so that nobody needs to time the serial step of seeds that train together."""
 
 
 @dataclass

@@ -49,6 +49,15 @@ def test_the_serial_step_of_a_fused_cell_is_timed_apart(fused, tmp_path):
     assert frame.groupby("regularizer")["step_ms"].nunique().eq(1).all(), "one measurement for the seeds of a cell"
 
 
+def test_the_serial_step_is_left_to_a_timing_pass_that_is_asked_for(fused, tmp_path):
+    fused["run"] |= {"seeds": 2, "timing": True, "timing_seconds": 0.05}
+    frame = measured(fused, tmp_path)
+    assert "phase_timing_s" not in frame
+    assert set(frame["timed"]) == {"apart"}
+    assert (frame["step_ms"] > 0).all()
+    assert (frame["fused_step_ms"] > 0).all()
+
+
 def test_rules_that_derive_objectives_stack_too(fused, tmp_path):
     fused["grid"] |= {"update": ["consensus", "unrolled"], "regularizer": "none"}
     together = measured(fused, tmp_path / "fused")
