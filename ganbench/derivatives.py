@@ -43,8 +43,10 @@ class Autograd:
         value, aux = objective(leaves)
         if not value.requires_grad:  # nothing in the objective depends on these parameters
             return {name: torch.zeros_like(p) for name, p in params.items()}, aux
-        grads = torch.autograd.grad(value, list(leaves.values()), materialize_grads=True)
-        return dict(zip(params, grads, strict=True)), aux
+        grads = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
+        found = zip(params.items(), grads, strict=True)
+        # what `materialize_grads` does too, asking more of every tensor
+        return {name: torch.zeros_like(p) if g is None else g for (name, p), g in found}, aux
 
     def slope(self, function: Callable[[Params], Tensor], at: Params) -> Params:
         # a view is a variable of its own: what else the function makes of `at` is constant to this derivative

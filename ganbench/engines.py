@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from ganbench.feed import runs
+from ganbench.feed import runs, split
 from ganbench.graph import Flat, Graph, ordered, paths
 from ganbench.lift import Step, Transforms, over_seeds, stack, stack_turns, unstack
 from ganbench.state import State, Turns
@@ -165,10 +165,3 @@ class _Compiled(_Kind):
         out = self.graph.run(state, turns)
         n = len(self.names)
         return out[:n], dict(zip(self.graph.logs, out[n:], strict=True))
-
-
-def split(block: Turns, length: int) -> list[Turns]:
-    """The inputs of each step of a block, whose steps lie along the first axis."""
-    leaves, shape = pytree.tree_flatten(block)
-    steps = [[None] * length if leaf is None else leaf.unbind() for leaf in leaves]
-    return [pytree.tree_unflatten(list(step), shape) for step in zip(*steps, strict=True)]

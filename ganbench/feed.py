@@ -110,7 +110,7 @@ class Feed:
 
     def turns(self, active: Sequence[bool]) -> Turns:
         """The inputs of the next step, in which the regularizers marked ``active`` take part."""
-        return picked(self.block(active, 1), 0)
+        return split(self.block(active, 1), 1)[0]
 
     def block(self, active: Sequence[bool], n: int) -> Turns:
         """The inputs of the next ``n`` steps, in all of which the same regularizers take part: a leading axis [n].
@@ -185,16 +185,21 @@ def _joined(steps: Sequence[Slots]) -> Slots:
     return {name: torch.stack([step[name] for step in steps]) for name in (steps[0] if steps else {})}
 
 
-def picked(turns: Turns, k: int) -> Turns:
-    """The inputs of the k-th step of a block."""
+def split(block: Turns, n: int) -> list[Turns]:
+    """The inputs of each of the ``n`` steps of a block, which lie along the first axis."""
 
-    def pick(turn: Turn) -> Turn:
-        noise = tuple({name: value[k] for name, value in slots.items()} for slots in turn.noise)
-        labels = None if turn.labels is None else turn.labels[k]
-        redrawn = {name: value[k] for name, value in turn.d_noise.items()}
-        return Turn(turn.real[k], labels, turn.latents[k], noise, redrawn)
+    def each(values: Slots) -> list[Slots]:
+        unbound = {name: value.unbind() for name, value in values.items()}
+        return [{name: value[k] for name, value in unbound.items()} for k in range(n)]
 
-    return Turns(tuple(pick(turn) for turn in turns.d), pick(turns.g))
+    def of_one(turn: Turn) -> list[Turn]:
+        labels = [None] * n if turn.labels is None else turn.labels.unbind()
+        noise = zip(*(each(slots) for slots in turn.noise), strict=True) if turn.noise else [()] * n
+        inputs = zip(turn.real.unbind(), labels, turn.latents.unbind(), noise, each(turn.d_noise), strict=True)
+        return [Turn(*given) for given in inputs]
+
+    d_turns = zip(*(of_one(turn) for turn in block.d), strict=True)
+    return [Turns(d, g) for d, g in zip(d_turns, of_one(block.g), strict=True)]
 
 
 def runs(first: int, steps: int, kind: Callable[[int], tuple[bool, ...]], longest: int) -> Iterator[tuple[int, int]]:

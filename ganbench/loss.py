@@ -107,6 +107,11 @@ class Loss(Component, role="loss"):
         """Whether it sees more than scores."""
         return cls.d_loss_at is not Loss.d_loss_at or cls.g_loss_at is not Loss.g_loss_at
 
+    @classmethod
+    def observes(cls) -> bool:
+        """Whether it has a state that moves."""
+        return cls.observe is not Loss.observe
+
     def mismatch(self, cell: Cell) -> str | None:
         if self.output == "embedding" and type(self).score is Loss.score:
             for r in cell.regularizers:

@@ -14,8 +14,8 @@ from ganbench.derivatives import Derivatives
 from ganbench.errors import ContractError
 from ganbench.loss import Loss, LossStep
 from ganbench.networks import Network
-from ganbench.optimizer import Optimizer
-from ganbench.regularizer import DStep, GStep, Regularizer
+from ganbench.optimizer import Optimizer, is_plain
+from ganbench.regularizer import HOOK_POINTS, DStep, GStep, Regularizer
 from ganbench.state import SIDES, Params, Player, Side, Slots, State, Turn
 from ganbench.update import Update
 
@@ -46,10 +46,16 @@ class Game:
     """Whether the networks' passes of the objectives, and not those of penalties, are in bfloat16."""
     movers: dict[Side, Optimizer] = field(init=False)
     """``optimizer`` as each player has it."""
+    hooked: dict[str, tuple[tuple[int, Regularizer], ...]] = field(init=False)
+    """For each hook point, the active regularizers that use it, with their positions."""
 
     def __post_init__(self) -> None:
         movers = {player: self.optimizer.slowed(lazy_share(player, self.regularizers)) for player in SIDES}
-        object.__setattr__(self, "movers", movers)  # the only write to a frozen value
+        active = [(i, r) for i, (r, on) in enumerate(zip(self.regularizers, self.active, strict=True)) if on]
+        hooked = {hook: tuple((i, r) for i, r in active if r.uses(hook)) for hook in HOOK_POINTS}
+        # the only writes to a frozen value
+        object.__setattr__(self, "movers", movers)
+        object.__setattr__(self, "hooked", hooked)
 
     @property
     def _generator(self) -> Callable[..., tuple[Tensor, Params]]:
@@ -81,8 +87,7 @@ class Game:
 
     def fake_scores(self, state: State, turn: Turn) -> Tensor:
         """D(G(z)) [B], differentiable as :meth:`d_objective` is."""
-        with torch.no_grad():
-            slots = self._prepare("d", state)
+        slots = self._prepare("d", state)
         fake, _ = self.generator(
             self._effective("g", state.g.params, slots), state.g.buffers, turn.latents, turn.labels
         )
@@ -94,8 +99,7 @@ class Game:
         It is differentiable, as often as its components are, in the parameters of both players in ``state`` and
         in the latents of ``turn``. Where these carry no history, none is recorded for the fakes.
         """
-        with torch.no_grad():
-            slots = self._prepare("d", state)
+        slots = self._prepare("d", state)
         g_params = self._effective("g", state.g.params, slots)
         raw, g_buffers = self._generator(g_params, state.g.buffers, turn.latents, turn.labels)
         self._check_samples(raw, turn.real)
@@ -104,22 +108,21 @@ class Game:
             return self.generator(g_params, state.g.buffers, z, turn.labels if labels is None else labels)[0]
 
         critic = self.critic("d", state, turn, slots)
-        remember = any(True for _ in self._with("d_penalty"))
+        remember = bool(self.hooked["d_penalty"])
         shown = turn.real, raw
-        for i, r in self._with("mix"):
+        for i, r in self.hooked["mix"]:
             shown = r.mix(*shown, turn.noise[i], self._own(i, "d", slots))
         real, real_output = critic.main(self._augment(shown[0], "real", turn, slots), remember=remember)
         fake, fake_output = critic.main(self._augment(shown[1], "fake", turn, slots), remember=remember)
         critic.judge = lambda output: self.loss.score(output, real_output, fake_output)
         seen = LossStep(real=real, fake=fake, state=state.loss, code=critic.code)
         loss = total = self.loss.d_loss_at(real_output, fake_output, seen)
-        with torch.no_grad():
-            own = self.loss.observe(real_output.detach(), fake_output.detach(), state.loss)
-        logs = {
-            "d_loss": loss.detach(),
-            "d_real": real_output.detach().mean(),
-            "d_fake": fake_output.detach().mean(),
-        }
+        real_told, fake_told = real_output.detach(), fake_output.detach()
+        own = state.loss
+        if self.loss.observes():
+            with torch.no_grad():
+                own = self.loss.observe(real_told, fake_told, own)
+        logs = {"d_loss": loss.detach(), "d_real": real_told.mean(), "d_fake": fake_told.mean()}
         logs |= {f"loss-{name}": value for name, value in own.items() if value.dim() == 0}
 
         def part(player: Side, name: str, x: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -149,7 +152,7 @@ class Game:
                 kept=kept[i],
             )
 
-        for i, regularizer in self._with("d_penalty"):
+        for i, regularizer in self.hooked["d_penalty"]:
             penalty = scalar(regularizer.d_penalty(at(i)), regularizer, "d_penalty")
             total = total + regularizer.every * penalty
             logs[f"d_penalty-{i}"] = penalty.detach()
@@ -164,7 +167,7 @@ class Game:
         )
         if self.loss.diagnostics:
             with torch.no_grad():
-                told = self.loss.diagnose(real_output.detach(), fake_output.detach())
+                told = self.loss.diagnose(real_told, fake_told)
                 after = after.tallied({f"loss-{name}": told[name] for name in self.loss.diagnostics})
         return total, after
 
@@ -173,8 +176,7 @@ class Game:
 
         It is differentiable as :meth:`d_objective` is.
         """
-        with torch.no_grad():
-            slots = self._prepare("g", state)
+        slots = self._prepare("g", state)
         critic = self.critic("g", state, turn, slots)
         seen_real = turn.real
         if self.loss.paired or self.loss.informed():
@@ -221,7 +223,7 @@ class Game:
                 code=critic.code,
             )
 
-        for i, regularizer in self._with("g_penalty"):
+        for i, regularizer in self.hooked["g_penalty"]:
             penalty = scalar(regularizer.g_penalty(at(i)), regularizer, "g_penalty")
             total = total + regularizer.every * penalty
             logs[f"g_penalty-{i}"] = penalty.detach()
@@ -247,22 +249,23 @@ class Game:
     @torch.no_grad()
     def finish(self, state: State) -> State:
         """The state after a whole step: the generator's average follows, the step is counted."""
-        t = state.step.to(torch.float64)
-        weight = 1 - torch.clamp((1 + t) / (self.ema_warmup + t), max=self.ema_decay)
         names = list(state.g.params)
         old, new = [state.ema[n] for n in names], list(state.g.params.values())
-        moved = torch._foreach_add(old, torch._foreach_mul(torch._foreach_sub(new, old), weight))  # noqa: SLF001 # the only public door to them is the optimizers'
+        moved = torch._foreach_sub(new, old)  # noqa: SLF001 # the only public door to them is the optimizers'
+        torch._foreach_mul_(moved, self._ema_weight(state.step, old[0]))
+        torch._foreach_add_(moved, old)
         return state._replace(ema={**dict(zip(names, moved, strict=True)), **state.g.buffers}, step=state.step + 1)
 
-    # -- folding the regularizers ------------------------------------------------------------------------------
+    def _ema_weight(self, step: Tensor, like: Tensor) -> Tensor:
+        """The weight [] of the present in the average, by the host where reading the step costs no more than that."""
+        if is_plain(step) and step.device.type == "cpu":
+            t = int(step)
+            weight = 1 - min((1 + t) / (self.ema_warmup + t), self.ema_decay)
+            return torch.tensor(weight, dtype=like.dtype)
+        t64 = step.to(torch.float64)
+        return 1 - torch.clamp((1 + t64) / (self.ema_warmup + t64), max=self.ema_decay)
 
-    def _with(self, hook: str) -> Iterator[tuple[int, Regularizer]]:
-        """The active regularizers that use a hook point, with their positions."""
-        return (
-            (i, r)
-            for i, (r, active) in enumerate(zip(self.regularizers, self.active, strict=True))
-            if active and r.uses(hook)
-        )
+    # -- folding the regularizers ------------------------------------------------------------------------------
 
     def _own(self, i: int, player: Side, slots: AllSlots) -> Slots:
         """The state of the i-th regularizer in ``player``'s turn: one for each network it acts on."""
@@ -272,9 +275,10 @@ class Game:
     def _prepare(self, player: Side, state: State) -> AllSlots:
         slots = state.regularizers
         params = getattr(state, player).params
-        for i, r in self._with("prepare"):
+        for i, r in self.hooked["prepare"]:
             if r.acts_on(player):
-                slots = _put(slots, i, player, r.prepare(params, slots[i][player]))
+                with torch.no_grad():
+                    slots = _put(slots, i, player, r.prepare(params, slots[i][player]))
         return slots
 
     def _effective(self, player: Side, params: Params, slots: AllSlots) -> Params:
@@ -287,7 +291,7 @@ class Game:
     def critic(self, player: Side, state: State, turn: Turn, slots: AllSlots | None = None) -> Critic:
         """The discriminator as it is called in ``player``'s turn, with ``slots`` in place of the state's."""
         slots = state.regularizers if slots is None else slots
-        wrappers = [(r, turn.noise[i], self._own(i, "d", slots)) for i, r in self._with("score")]
+        wrappers = [(r, turn.noise[i], self._own(i, "d", slots)) for i, r in self.hooked["score"]]
         params = self._effective("d", state.d.params, slots)
         return Critic(
             self.discriminator,
@@ -305,7 +309,7 @@ class Game:
     def _weighed(self, player: Side, total: Tensor, state: State, slots: AllSlots) -> tuple[Tensor, dict[str, Tensor]]:
         """``total`` with the penalties on the parameters of ``player``, and what is to be logged of them."""
         logs = {}
-        for i, r in self._with("weight_penalty"):
+        for i, r in self.hooked["weight_penalty"]:
             if r.acts_on(player):
                 value = r.weight_penalty(getattr(state, player).params, slots[i][player])
                 penalty = scalar(value, r, "weight_penalty")
@@ -314,21 +318,26 @@ class Game:
         return total, logs
 
     def _augment(self, x: Tensor, side: Literal["real", "fake"], turn: Turn, slots: AllSlots) -> Tensor:
-        for i, r in self._with("augment"):
+        for i, r in self.hooked["augment"]:
             x = r.augment(x, side, turn.noise[i], self._own(i, "d", slots))
         return x
 
-    @torch.no_grad()
     def _observe(self, player: Side, at: Callable[[int], Any], slots: AllSlots) -> AllSlots:
-        for i, r in self._with("observe"):
+        for i, r in self.hooked["observe"]:
             if r.acts_on(player):
-                slots = _put(slots, i, player, r.observe(at(i), slots[i][player]))
+                with torch.no_grad():
+                    slots = _put(slots, i, player, r.observe(at(i), slots[i][player]))
         return slots
 
-    @torch.no_grad()
     def _transform(self, player: Side, grads: Params, state: State) -> tuple[Params, State]:
+        if not self.hooked["transform_grads"]:
+            return grads, state
+        with torch.no_grad():
+            return self._transformed(player, grads, state)
+
+    def _transformed(self, player: Side, grads: Params, state: State) -> tuple[Params, State]:
         params = getattr(state, player).params
-        for i, r in self._with("transform_grads"):
+        for i, r in self.hooked["transform_grads"]:
             if r.acts_on(player):
                 own = state.regularizers[i][player]
                 if r.diagnostics:
@@ -344,11 +353,11 @@ class Game:
 
     def projects(self, player: Side) -> bool:
         """Whether an active regularizer projects the parameters of ``player``."""
-        return any(r.acts_on(player) for _, r in self._with("project"))
+        return any(r.acts_on(player) for _, r in self.hooked["project"])
 
     def project(self, player: Side, params: Params, slots: AllSlots) -> Params:
         """The parameters of ``player`` after every active projection."""
-        for i, r in self._with("project"):
+        for i, r in self.hooked["project"]:
             if r.acts_on(player):
                 params = r.project(params, slots[i][player])
         return params

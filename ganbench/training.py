@@ -19,7 +19,7 @@ from ganbench import checkpoint, codeprint, environment, players
 from ganbench.derivatives import Autograd
 from ganbench.errors import ConfigError, ResultsError
 from ganbench.evaluation import Bench, check_spec, generate
-from ganbench.feed import Feed, picked, runs
+from ganbench.feed import Feed, runs, split
 from ganbench.grid import Trial
 from ganbench.networks import Network
 from ganbench.pictures import sample_picture
@@ -196,8 +196,8 @@ class Trainer:
         for start, length in runs(self.step, steps, self.active, self.feed.longest):
             game = self.game(start)
             block = self.feed.block(game.active, length)
-            for k in range(length):
-                self.state = game.finish(self.cell.update.step(game, self.state, picked(block, k)))
+            for turns in split(block, length):
+                self.state = game.finish(self.cell.update.step(game, self.state, turns))
         self.step += steps
 
     # -- a whole trial -----------------------------------------------------------------------------------------

@@ -63,8 +63,12 @@ class CrossEntropy(Loss):
 
     def d_loss(self, real: Tensor, fake: Tensor) -> Tensor:
         # sp(r) - (1 - smoothing) r, without its cancellation at large r
-        on_real = softplus(-real) + self.smoothing * real
-        return on_real.mean() + (softplus(fake) - self.fake_smoothing * fake).mean()
+        on_real, on_fake = softplus(-real), softplus(fake)
+        if self.smoothing:
+            on_real = on_real + self.smoothing * real
+        if self.fake_smoothing:
+            on_fake = on_fake - self.fake_smoothing * fake
+        return on_real.mean() + on_fake.mean()
 
 
 class Minimax(CrossEntropy, name="minimax", source="https://arxiv.org/abs/1406.2661"):
