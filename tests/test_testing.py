@@ -422,7 +422,7 @@ def test_broken_metrics_are_found():
             return {"length": torch.rand(1, generator=rng)}
 
     found = broken(Vague)
-    assert "declares ['distance']" in found
+    assert "its measures are ['distance']" in found
 
 
 def test_extractors_are_tried_where_they_can_be():
