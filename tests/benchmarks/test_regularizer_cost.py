@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from test_step_time import BETAS, EMA, EPS, LR, Noise, assert_close
+from loops import BETAS, EMA, EPS, LR, Noise, assert_close
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 # torch's own name for it
 
