@@ -7,6 +7,7 @@ from ganbench import ConfigError, stream
 from ganbench.step import lazy_share
 from ganbench_zoo.generator_side import PathLength
 from ganbench_zoo.optimizers import SGD, Adam, RMSprop
+from ganbench_zoo.optimizers_decoupled import AdamW
 from ganbench_zoo.regularizers import R1, R2, GradientClipping
 
 SIZES = {"weight": (4, 3), "bias": (4,), "scale": ()}
@@ -15,6 +16,8 @@ CASES = [
     (Adam(), lambda p: torch.optim.Adam(p, LR, (0.5, 0.999))),
     (Adam(beta1=0.0, beta2=0.9, eps=1e-6), lambda p: torch.optim.Adam(p, LR, (0.0, 0.9), 1e-6)),
     (Adam(beta1=0.9, beta2=0.99), lambda p: torch.optim.Adam(p, LR, (0.9, 0.99))),
+    (AdamW(), lambda p: torch.optim.AdamW(p, LR, (0.5, 0.999), weight_decay=0.01)),
+    (AdamW(weight_decay=3.0, beta1=0.9), lambda p: torch.optim.AdamW(p, LR, (0.9, 0.999), weight_decay=3.0)),
     (SGD(), lambda p: torch.optim.SGD(p, LR)),
     (SGD(momentum=0.9), lambda p: torch.optim.SGD(p, LR, momentum=0.9)),
     (RMSprop(), lambda p: torch.optim.RMSprop(p, LR)),
