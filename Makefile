@@ -18,7 +18,7 @@ REFERENCE_STAMP := $(VENV)/.installed-reference
 TYPED := docs/generate.py docs/simulate.py docs/measure_costs.py docs/benchmarks.py plugins/ganbench-example/src
 
 .DEFAULT_GOAL := help
-.PHONY: help env quickstart test test-slow test-reference benchmark gpu-check docs docs-check format clean
+.PHONY: help env quickstart test test-slow test-reference test-loggers benchmark gpu-check docs docs-check format clean
 .DELETE_ON_ERROR:
 
 help: ## show these targets
