@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,10 +31,13 @@ def available(role: str) -> list[str]:
 def create(role: str, name: str, **fields: Any) -> Component:
     """``create("regularizer", "r1", gamma=1.0)``: an installed component with these fields.
 
+    Arrays and numbers of numpy or torch count as the lists and numbers that they hold.
+
     Raises:
         ConfigError: an unknown role, name or field, a wrong type or a value out of range.
     """
-    return installed().create(role, name, **fields)
+    plain = {key: value.tolist() if hasattr(value, "tolist") else value for key, value in fields.items()}
+    return installed().create(role, name, **plain)
 
 
 def run(grid: str | Path | Mapping[str, Any], *, results: str | Path = "results", **options: Any) -> Results:
@@ -87,14 +91,35 @@ def measure(
     assert isinstance(chosen, Metric)
     through = installed().parse("extractor", extractor, "extractor")
     assert isinstance(through, Extractor)
-    x, y = torch.as_tensor(fake), torch.as_tensor(real)
+    chosen = dataclasses.replace(chosen, extractor=through)
+    x, y = _tensor(fake, "fake"), _tensor(real, "real")
     if x.shape[1:] != y.shape[1:]:
         raise ConfigError(f"fake {list(x.shape)} and real {list(y.shape)} are different kinds of samples")
     features = through.load(None, x.device)
-    known = None if train is None else Bank(torch.as_tensor(train), features, side="training")
+    known = None if train is None else Bank(_tensor(train, "train"), features, side="training")
     classes = [None, None] if labels is None else [torch.as_tensor(c, dtype=torch.int64) for c in labels]
     banks = [
         Bank(Samples(z, c), features, side=side, train=lambda: known)
         for z, c, side in zip((x, y), classes, ("fake", "real"), strict=True)
     ]
     return chosen.measured(banks[0], banks[1], stream(seed, f"eval-{chosen.name}"))
+
+
+def _tensor(array: ArrayLike | Tensor, name: str) -> Tensor:
+    """``array`` as a tensor of real numbers [n, ...]; memory is shared where torch can."""
+    import numpy as np
+    import torch
+
+    if isinstance(array, torch.Tensor):
+        tensor = array.detach()
+    else:
+        try:
+            values = np.asarray(array)
+            # torch wants memory that goes forwards and may be written to, in this machine's order of bytes
+            tensor = torch.from_numpy(np.require(values, values.dtype.newbyteorder("="), ["C", "W"]))
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"{name} is no array of numbers: {error}") from error
+    if tensor.dim() == 0 or tensor.is_complex():
+        kind = "complex numbers" if tensor.is_complex() else "a single number"
+        raise ConfigError(f"{name} is {kind}, and samples are [n, ...] real ones")
+    return tensor

@@ -200,11 +200,18 @@ class Bank:
 
     # -- how -----------------------------------------------------------------------------------------------------
 
+    @property
+    def _given(self) -> Tensor:
+        """The samples in float32 or float64."""
+
+        def make() -> Tensor:
+            x = self.samples.x.detach()
+            return x if x.dtype in (torch.float32, torch.float64) else x.float()
+
+        return self.once("given", make)
+
     def _extract(self) -> Tensor:
-        x = self.samples.x.detach()
-        if x.dtype not in (torch.float32, torch.float64):
-            x = x.float()
-        extractor = self._extractor
+        x, extractor = self._given, self._extractor
         if extractor is None:
             return x
         if self._shelf is None:
@@ -221,8 +228,8 @@ class Bank:
         head: Callable[[Tensor], Tensor] | None = getattr(self._extractor, "head", None)
         whole: Callable[[Tensor], Tensor] | None = getattr(self._extractor, "logits", None)
         found = head(self.features) if head else whole(self.samples.x) if whole else None
-        if found is None and self.features.data_ptr() == self.samples.x.data_ptr():
-            return self.double
+        if found is None and self.features.data_ptr() == self._given.data_ptr():  # an identity, and no view of pixels
+            return self.double if self.features.shape == self._given.shape else None
         return None if found is None else found.to(self.rows.device, torch.float64)
 
     def _finite(self) -> Tensor:
