@@ -60,11 +60,11 @@ class Loss(Component, role="loss"):
 
     def d_loss(self, real: Tensor, fake: Tensor) -> Tensor:
         """The discriminator's loss [] from ``real [B]`` and ``fake [B]`` scores."""
-        raise NotImplementedError
+        raise NotImplementedError(self._unsaid("d_loss"))
 
     def g_loss(self, fake: Tensor, real: Tensor | None) -> Tensor:
         """The generator's loss [] from ``fake [B]`` scores, and ``real [B]`` scores if the loss is paired."""
-        raise NotImplementedError
+        raise NotImplementedError(self._unsaid("g_loss"))
 
     def d_loss_at(self, real: Tensor, fake: Tensor, at: LossStep) -> Tensor:
         """``d_loss``, for losses that see more than scores."""
@@ -101,6 +101,11 @@ class Loss(Component, role="loss"):
         if self.output == "embedding":
             raise ContractError(f"{self.name} does not say what the score of an embedding is", hint="define score()")
         return output
+
+    def _unsaid(self, method: str) -> str:
+        if getattr(type(self), f"{method}_at") is getattr(Loss, f"{method}_at"):
+            return f"{self.name} does not define {method}"
+        return f"{self.name} sees more than scores: call {method}_at, whose last argument is a LossStep"
 
     @classmethod
     def informed(cls) -> bool:
