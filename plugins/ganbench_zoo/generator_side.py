@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class ModeSeeking(Regularizer, name="mode-seeking", source="https://arxiv.org/abs/1903.05628"):
     """weight / (d(G(z1), G(z2)) / d(z1, z2) + eps), d the mean absolute difference over all entries of the batch.
 
-    z1 and z2 are the first and the second half of the latents, so there is no forward pass more; the last of an odd
-    number is left out. The ratio is one number for a batch, as in the authors' code.
+    z1 and z2 are the first and the second half of the latents, so there is no forward pass more. The ratio is one
+    number for a batch, as in the authors' code.
     """
 
     weight: float = field(default=1.0, ge=0.0, doc="coefficient")
@@ -29,14 +29,14 @@ class ModeSeeking(Regularizer, name="mode-seeking", source="https://arxiv.org/ab
 
     def g_penalty(self, at: GStep) -> Tensor:
         half = len(at.latents) // 2
-        samples = (at.fake[:half] - at.fake[half : 2 * half]).abs().mean()
-        latents = (at.latents[:half] - at.latents[half : 2 * half]).abs().mean()
+        samples = (at.fake[:half] - at.fake[half:]).abs().mean()
+        latents = (at.latents[:half] - at.latents[half:]).abs().mean()
         # equal latents have equal samples: no distance over no distance counts as none
         ratio = samples / torch.where(latents > 0, latents, 1.0)
         return self.weight / (ratio + self.eps)
 
     def mismatch(self, cell: Cell) -> str | None:
-        return f"{self.name} needs pairs, and the batch is {cell.batch}" if cell.batch < 2 else None
+        return f"{self.name} needs pairs, and a batch of {cell.batch} has one over" if cell.batch % 2 else None
 
 
 class PathLength(Regularizer, name="path-length", source="https://arxiv.org/abs/1912.04958"):

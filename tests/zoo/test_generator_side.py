@@ -311,6 +311,8 @@ def test_what_has_no_meaning_is_refused():
         regularizers=(),
     )
     assert "needs pairs" in ModeSeeking().mismatch(cell)
+    for batch, fits in ((2, True), (64, True), (65, False)):
+        assert (ModeSeeking().mismatch(SimpleNamespace(batch=batch)) is None) is fits
     assert "batch normalisation in the generator" in PathLength().mismatch(cell)
     assert "has none" in FeatureMatching().mismatch(cell)
     assert "sorts scores" in TopK().mismatch(cell)
