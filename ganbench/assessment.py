@@ -132,6 +132,7 @@ def answer(question: Question, registry: Registry) -> Assessment:
         raise ConfigError("which data do these samples imitate?", place=str(question.path), hint=hint)
     seed = question.seed if question.seed is not None else trained.seed if trained else 0
     metrics = _metrics(question, dataset, trained, registry)
+    _fit(metrics, dataset, trained)
     if trained is not None:
         _check_shape(trained, dataset)
         bench = _bench(dataset, metrics, question.n or trained.cell.samples, seed)
@@ -164,6 +165,30 @@ def _metrics(question: Question, dataset: Dataset, trained: Trained | None, regi
         hint = "{ use = 'NAME', prefix = 'a-' } renames those of one"
         raise ConfigError(f"two metrics have a measure {twice!r}", place="--metric", hint=hint)
     return chosen
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """What there is of a cell where nothing was trained."""
+
+    dataset: Dataset
+    metrics: tuple[Metric, ...]
+
+
+def _fit(metrics: tuple[Metric, ...], dataset: Dataset, trained: Trained | None) -> None:
+    """Raise :class:`ConfigError` if a metric or its extractor refuses the data, as it would in a plan."""
+    scene: Any = _Scene(dataset, metrics)
+    if trained is not None:
+        scene = dataclasses.replace(trained.cell, dataset=dataset, metrics=metrics)
+    for component in (*metrics, *(m.extractor for m in metrics if m.extractor is not None)):
+        try:
+            reason = component.mismatch(scene)
+        except AttributeError:
+            if trained is not None:
+                raise
+            continue  # it asks for networks or a loss, and there are none to refuse
+        if reason is not None:
+            raise ConfigError(reason, place="--metric")
 
 
 def _check_shape(trained: Trained, dataset: Dataset) -> None:

@@ -126,6 +126,8 @@ def test_every_style_shows_value_null_model_floor_and_protocol(digits, capsys, s
         (["DIGITS", "--dataset", "digit"], "did you mean 'digits'?"),
         (["DIGITS", "--dataset", "digits", "--metric", "frechet-distanc"], "did you mean 'frechet-distance'?"),
         (["DIGITS", "--dataset", "digits", "--metric", "{ use = "], "is no table"),
+        (["DIGITS", "--dataset", "digits", "--metric", "inception-score"], "needs an extractor that classifies"),
+        (["TRIAL", "--metric", "mixture-modes"], "needs a mixture of known modes, and digits has none"),
         (["DIGITS", "--dataset", "digits", "--extractor", "pixel"], "did you mean 'pixels'?"),
         (["DIGITS", "--dataset", "digits", "--format", "xml"], "no table style 'xml'"),
         (["DIGITS", "--dataset", "digits", "--n", "81"], "--n 81: there are 80 samples"),
