@@ -127,12 +127,13 @@ class Cell:
     def advice(self) -> tuple[str, ...]:
         """What its components find doubtful about this combination, each reason once."""
         said = [self._ask(component, component.advice) for component in self.components]
-        if self.precision == "bf16":  # the scores of the losses are rounded, those that a penalty takes itself are not
+        if self.precision == "bf16":
+            # scores of the losses are rounded; those that a penalty takes itself, of samples moved by noise, are not
             said += [
                 f"under bf16 {r.name} may hold scores rounded to 8 bits against others: a relative difference below "
                 "0.004 is rounding"
                 for r in self.regularizers
-                if r.uses("d_penalty") and not r.derives
+                if r.uses("d_penalty") and r.uses("noise") and not r.derives
             ]
         return tuple(dict.fromkeys(reason for reason in said if reason is not None))
 
