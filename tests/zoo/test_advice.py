@@ -118,7 +118,8 @@ def test_a_plan_groups_advice_and_counts_its_cells(
     small: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     small["grid"] |= {"loss": ["wasserstein", "hinge"], "regularizer": ["none", "instance-noise", "r1", "vat"]}
-    notes = make(Grid.load(small), REGISTRY, tmp_path).notes
+    # what is said of engines depends on what was measured before
+    notes = [n for n in make(Grid.load(small), REGISTRY, tmp_path).notes if not n.startswith("engine")]
     assert len(notes) == 3
     assert [n for n in notes if n.startswith("2 cells: wasserstein is no distance")]
     assert len([n for n in notes if n.startswith("1 cell: vat reads")]) == 2
