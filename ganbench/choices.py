@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 FILE = "engines.json"
 OPEN = "auto"
 """The engine of a cell whose block has not been measured; no trial is trained under it."""
+BLOCK = ("dataset", "generator", "discriminator", "steps", "batch", "precision", "channels_last")
+"""What the cells of a block share, as their specifications have it."""
 GAIN = 1.1
 """How many times less an engine must take than the plain serial one to be chosen over it."""
 
@@ -46,9 +49,8 @@ def block_of(
     parts: Mapping[str, Component], steps: int, batch: int, precision: str, *, channels_last: bool = False
 ) -> str:
     """The identity of the block of a cell: cells of one dataset and one pair of networks are compared, and share it."""
-    tables = {role: parts[role].to_table() for role in ("dataset", "generator", "discriminator")}
-    spec = {**tables, "steps": steps, "batch": batch, "precision": precision, "channels_last": channels_last}
-    return digest(spec, 12)
+    values = [*(parts[role].to_table() for role in BLOCK[:3]), steps, batch, precision, channels_last]
+    return digest(dict(zip(BLOCK, values, strict=True)), 12)
 
 
 def block_of_cell(cell: Cell) -> str:
@@ -58,12 +60,28 @@ def block_of_cell(cell: Cell) -> str:
 
 
 def recorded(folder: Path) -> dict[str, Choice]:
-    """The choices that a run has kept, by block; none where the file is missing or of no use."""
+    """The choices that a run has kept, by block; where the file is missing or of no use, what its trials ran in."""
     try:
         content = read_json(folder / FILE) or {}
         return {block: Choice(**choice) for block, choice in content["blocks"].items()}
     except (ResultsError, KeyError, TypeError, AttributeError):
-        return {}
+        return _trained(folder)
+
+
+def _trained(folder: Path) -> dict[str, Choice]:
+    """The engine that most trials of each block were trained in: to measure again might lose them."""
+    engines: dict[str, Counter[str]] = {}
+    about: dict[str, str] = {}
+    for path in sorted(folder.glob("trials/*/seed-*/spec.json")):
+        try:
+            spec = (read_json(path) or {})["spec"]
+            block = digest({key: spec[key] for key in BLOCK}, 12)
+            engines.setdefault(block, Counter())[str(spec["engine"])] += 1
+            about[block] = ", ".join(str(spec[role]["use"]) for role in BLOCK[:3])
+        except (ResultsError, KeyError, TypeError):
+            continue
+    why = "its trials were trained in it"
+    return {block: Choice(found.most_common(1)[0][0], why, about[block]) for block, found in engines.items()}
 
 
 def record(folder: Path, choices: Mapping[str, Choice]) -> None:

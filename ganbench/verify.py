@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
+from ganbench.choices import FILE as ENGINES
 from ganbench.component import digest
 from ganbench.errors import ResultsError
 from ganbench.records import Record, Status, read_json
 from ganbench.results import Results
+from ganbench.steptimes import FOLDER as TIMING
+from ganbench.steptimes import Block
 
 ARTIFACTS = ("spec.json", "curves.jsonl", "samples.png")
 """What a finished trial leaves beside its result, and a published run keeps; checkpoints may be left out."""
@@ -51,6 +54,16 @@ def _run_files(folder: Path) -> Iterator[Problem]:
             yield environment, "is missing", rewrite
     except ResultsError as error:
         yield environment, error.message, rewrite
+    try:
+        read_json(folder / ENGINES)
+    except ResultsError as error:
+        yield folder / ENGINES, error.message, "delete it: a run goes on in the engines that its trials were trained in"
+    for path in sorted((folder / TIMING).glob("*.json")):
+        try:
+            if Block.read(path) is None:
+                yield path, "is of another version of the timing pass", "`ganbench time` measures it again"
+        except ResultsError as error:
+            yield path, error.message, "delete it; `ganbench time` measures it again"
 
 
 def _trial(folder: Path) -> Iterator[Problem]:

@@ -73,6 +73,23 @@ def test_a_run_measures_a_block_once_and_keeps_the_choice(
     assert set(again.results.records["engine"]) == {"fused"}
 
 
+@pytest.mark.parametrize("left", [None, "{", '{"blocks": {"x": {"engine": "serial"}}}'])
+def test_a_lost_choice_is_what_the_trials_were_trained_in(
+    small_auto: dict[str, Any], fused_is_chosen: list[Question], tmp_path: Path, left: str | None
+) -> None:
+    execute(Grid.load(small_auto), tmp_path, Options(device="cpu"))
+    file = tmp_path / "small" / choices.FILE
+    before = set(choices.recorded(file.parent))
+    if left is None:
+        file.unlink()
+    else:
+        file.write_text(left)
+    outcome = execute(Grid.load(small_auto), tmp_path, Options(device="cpu"))
+    assert {block: c.engine for block, c in choices.recorded(file.parent).items()} == dict.fromkeys(before, "fused")
+    assert len(fused_is_chosen) == 1, "nothing is measured again"
+    assert not outcome.run.todo, "nothing is trained again"
+
+
 def test_an_engine_that_the_grid_no_longer_allows_is_chosen_anew(
     small_auto: dict[str, Any], fused_is_chosen: list[Question], tmp_path: Path
 ) -> None:

@@ -123,6 +123,19 @@ def test_the_files_of_the_run_itself_are_checked(run: Path) -> None:
     assert "grid.toml" not in problems(run)
 
 
+def test_files_of_the_timing_pass_and_of_the_engines_are_checked(run: Path) -> None:
+    (run / "timing").mkdir()
+    for name in ("engines.json", "timing/a-serial.json"):
+        (run / name).write_text("{")
+    (run / "timing" / "b-serial.json").write_text('{"schema": 1, "cells": []}')
+    (run / "timing" / "c-serial.json").write_text('{"schema": 99}')
+    found = {Path(problem["path"]).name: problem["problem"] for problem in verify(Results(run))}
+    assert "cannot be read" in found["engines.json"]
+    assert "cannot be read" in found["a-serial.json"]
+    assert "not a file of the timing pass" in found["b-serial.json"]
+    assert "another version" in found["c-serial.json"]
+
+
 def test_a_file_that_safetensors_wrote_is_right(tmp_path: Path) -> None:
     import torch
     from safetensors.torch import save_file
