@@ -19,7 +19,7 @@ from ganbench.grid import Grid
 from ganbench.heartbeat import Beacon
 from ganbench.observers import Display, Several, Silent
 from ganbench.plan import Plan, Planned
-from ganbench.processes import only_driver
+from ganbench.processes import only_driver, terminating
 from ganbench.records import FAILED, Record, write_json
 from ganbench.registry import Registry, located
 from ganbench.results import Results
@@ -112,13 +112,17 @@ def execute(grid: Grid, results: Path, options: Options, display: Display | None
     todo = plan.to_run(options.retry)
     cells = len({p.trial.cell.id for p in todo})
     run = Run(folder.name, folder, plan, todo, devices, max(1, min(workers, cells)))
-    make_folder(run, grid)
     with only_driver(folder):
+        make_folder(run, grid)  # not before: another driver's plan is not to be replaced
         shown = Several(display or Silent(), Beacon(folder))
         driver = Driver(run, grid, registry, options, shown, threads)
         driver.drive()
         if not driver.interrupted and not options.smoke:
-            _time(run, grid, options, shown, threads)
+            try:
+                with terminating():
+                    _time(driver)
+            except KeyboardInterrupt:  # blocks that were timed are on disk, like the trials
+                driver.interrupted = True
         driver.finished()
     return Outcome(Results(folder), 130 if driver.interrupted else _exit_code(run), run)
 
@@ -146,28 +150,28 @@ def _choose(  # what a choice depends on, and whom to tell
     return True
 
 
-def _time(run: Run, grid: Grid, options: Options, display: Display, threads: int) -> None:
+def _time(driver: Driver) -> None:
     """The timing pass, if the grid asks for it: over the cells of which a trial is done."""
-    asked = grid.settings.timing if options.timing is None else options.timing
+    run, grid, options, display = driver.run, driver.grid, driver.options, driver.display
     records = Results(run.folder).trials
     done = {record.cell for record in records if record.status == "done"}
     timing = Pass(
         folder=run.folder,
         cells=[c.cell for c in run.plan.combinations if c.cell.name in done],
         device=run.devices[0],
-        threads=threads,
+        threads=driver.threads,
         seconds=grid.settings.timing_seconds,
         plugins=tuple(map(Path, (*grid.plugin_files, *options.plugins))),
         without=(*grid.settings.without, *options.without),
         tell=display.note,
     )
-    if asked == "auto":
+    if driver.timing == "auto":
         spent = sum(r.timing.get("wall_s", 0.0) / r.facts.get("together", 1) for r in records) / run.workers
         if spent < timing.expected:
             if timing.todo():
                 display.note(f"step times are those of training: `ganbench time {run.name}` measures them apart")
             return
-    if asked:
+    if driver.timing:
         for trouble in timing.run():
             display.note(trouble)
 
