@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ganbench.component import Component, digest
 from ganbench.dataset import Dataset
-from ganbench.errors import PluginError
+from ganbench.errors import ConfigError, PluginError
 from ganbench.loss import Loss
 from ganbench.metric import Extractor, Metric
 from ganbench.networks import Discriminator, Generator
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 AXES = ("dataset", "generator", "discriminator", "loss", "regularizer", "optimizer", "update")
 SPEC_SCHEMA = 1
+_PLAIN = ("steps", "batch", "ema", "ema_warmup", "samples", "precision", "engine", "channels_last")
+"""Fields of a cell that are no components."""
 NONE = "none"
 """The label of the empty stack of regularizers."""
 
@@ -156,15 +158,14 @@ class Cell:
         def read(role: str, value: object) -> Any:
             return registry.parse(role, value, f"spec {role}")
 
+        if lacking := [key for key in (*AXES, "metrics", *_PLAIN) if key not in spec]:
+            raise ConfigError(f"the specification, of another version of ganbench, has no {lacking[0]}")
         metrics = [{k: v for k, v in m.items() if k != "version"} for m in spec["metrics"]]
         return cls(
             **{role: read(role, spec[role]) for role in AXES if role != "regularizer"},
             regularizers=tuple(read("regularizer", r) for r in spec["regularizer"]),
             metrics=tuple(read("metric", m) for m in metrics),
-            **{
-                key: spec[key]
-                for key in ("steps", "batch", "ema", "ema_warmup", "samples", "precision", "engine", "channels_last")
-            },
+            **{key: spec[key] for key in _PLAIN},
         )
 
 

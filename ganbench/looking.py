@@ -192,7 +192,7 @@ def _load(results: Results, registry: Registry, records: Sequence[Record], say: 
     found: list[tuple[Record, Trained]] = []
     for record in records:
         if record.status != "done":
-            say(f"{record.cell}, seed {record.seed}: left out, it is {record.status}")
+            say(f"{record.cell}, seed {record.seed}: left out: {record.status}")
             continue
         try:
             trained = Trained.load(_folder(results, record), registry)

@@ -135,7 +135,7 @@ def overall(
     rows = rows_of(records)
     levels = [str(level) for level in levels_of(rows, role)]
     if len(levels) < 2:
-        raise ResultsError(f"nothing to rank: {len(levels)} levels of {role} have a result", hint="name another --by")
+        raise ResultsError(f"nothing to rank: fewer than two levels of {role} have a result", hint="name another --by")
     base = baseline_of(baseline, role, levels)
     shown = measures_of(show, measures, [str(n) for n in records.select_dtypes("number").columns])
     facts = facts_by_cell(rows)

@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from ganbench.board import Board, draw
 from ganbench.eta import duration
-from ganbench.facts import name_of, varying
+from ganbench.facts import name_of, plural, varying
 from ganbench.records import FAILED, ROLES
 from ganbench.standing import so_far
 from ganbench.tracking import Tracker
@@ -155,11 +155,12 @@ def heading(run: Run) -> str:
     """What a run is about to do, in one line."""
     plan = run.plan
     cells = len(plan.combinations) - len(plan.skipped)
-    parts = [f"{cells} cells x {len(plan.seeds)} seeds = {len(plan.trials)} trials"]
+    seeds, trials = plural(len(plan.seeds), "seed"), plural(len(plan.trials), "trial")
+    parts = [f"{plural(cells, 'cell')} x {seeds} = {trials}"]
     if len(run.todo) < len(plan.trials):
         parts.append(f"{len(plan.trials) - len(run.todo)} on disk already")
     if plan.skipped:
-        parts.append(f"{len(plan.skipped)} cells skipped")
+        parts.append(f"{plural(len(plan.skipped), 'cell')} skipped")
     where = run.devices[0] if len(run.devices) == 1 else f"{len(run.devices)} devices"
     parts.append(f"{run.workers} process{'es' if run.workers > 1 else ''} on {where}")
     return f"{run.name}: {', '.join(parts)}"

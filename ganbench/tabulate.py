@@ -133,9 +133,9 @@ def build(
         if name in records.columns:
             raise ResultsError(f"an extra column may not be called {name!r}: the records have one")
     rows: list[Trial] = [{str(k): v for k, v in row.items()} for row in records.assign(**extra).to_dict("records")]
-    for role in (*by, *([pivot] if pivot else [])):
+    for place, role in (*(("--by", role) for role in by), *((("--pivot", pivot),) if pivot else ())):
         if role not in ROLES:
-            raise ResultsError(f"no role {role!r}", place="--by", hint=nearest(role, ROLES))
+            raise ResultsError(f"no role {role!r}", place=place, hint=nearest(role, ROLES))
     chosen = _chosen(show, measures, [str(n) for n in records.select_dtypes("number").columns])
     base = _baseline(baseline, rows)
     if pivot:
@@ -192,7 +192,9 @@ def _baseline(text: str, rows: Sequence[Trial]) -> tuple[str, str]:
         if len(homes) == 1:
             return homes[0], text
         hint = nearest(text, levels_of(rows, "regularizer"))
-        raise ResultsError(f"no regularizer {text!r}", place="--baseline", hint=f"{hint} Another role's is ROLE=LABEL")
+        raise ResultsError(
+            f"no regularizer {text!r}", place="--baseline", hint=f"{hint} (another role's is ROLE=LABEL)"
+        )
     return "regularizer", text
 
 

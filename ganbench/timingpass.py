@@ -13,6 +13,7 @@ from typing import Any, Literal
 from ganbench import codeprint, environment
 from ganbench.cell import Cell
 from ganbench.errors import ConfigError, ResultsError
+from ganbench.facts import plural
 from ganbench.processes import context, death, only_timing, without_main
 from ganbench.records import read_json
 from ganbench.results import RUN, Results
@@ -64,7 +65,7 @@ class Pass:
         if todo:
             with only_timing(self.tell):
                 for number, (id_, cells) in enumerate(todo, 1):
-                    self.tell(f"timing pass: block {number} of {len(todo)}, {len(cells)} cells")
+                    self.tell(f"timing pass: block {number} of {len(todo)}, {plural(len(cells), 'cell')}")
                     if trouble := self._time(id_, cells):
                         wrong.append(f"timing of {', '.join(c.name for c in cells)} failed: {trouble}")
         return wrong
@@ -145,14 +146,18 @@ def specs_of(results: Results) -> tuple[list[dict[str, Any]], Settings, tuple[Pa
     """The specifications of a run's cells of which a trial is done, its settings, and the plugin files it names.
 
     Raises:
-        ResultsError: the run's grid cannot be read.
+        ResultsError: the run's grid or a specification cannot be read.
     """
     done = dict.fromkeys(record.cell for record in results.trials if record.status == "done")
     specs = []
     for cell in done:
         folders = sorted((results.path / "trials" / cell).glob("seed-*"))
-        kept = next(found for folder in folders if (found := read_json(folder / "spec.json")) is not None)
-        specs.append(kept["spec"])
+        kept = (read_json(folder / "spec.json") or {} for folder in folders)
+        spec = next((found["spec"] for found in kept if "spec" in found), None)
+        if spec is None:
+            place = str(results.path / "trials" / cell)
+            raise ResultsError("no trial of this cell has its spec.json, which says what to time", place=place)
+        specs.append(spec)
     path = results.path / "grid.toml"
     try:
         text = path.read_text(encoding="utf-8")

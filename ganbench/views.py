@@ -19,6 +19,7 @@ from ganbench.facts import (
     by_reason,
     component_facts,
     merged,
+    name_of,
     named,
     one_component,
     plan_facts,
@@ -228,10 +229,11 @@ def print_verdicts(verdicts: Sequence[Verdict]) -> None:
         out.print(_verdict(verdict.ok, verdict.what, verdict.message))
 
 
-def print_step_times(times: StepTimes) -> None:
+def print_step_times(times: StepTimes, labels: Mapping[str, Mapping[str, str]]) -> None:
     """The timing pass: for each cell milliseconds a step and the ratio to the cell without regularizers."""
     out = _Out()
     rows = []
+    roles = varying([{"labels": labels[cell]} for cell in times.blocks if cell in labels])
     for cell, block in times.blocks.items():
         columns = block.columns(cell)
         ratio = f"{columns['step_ratio']:.3f}" if "step_ratio" in columns else ""
@@ -240,11 +242,12 @@ def print_step_times(times: StepTimes) -> None:
         doubts = [
             *([] if block.quiet else ["beside other work"]),
             *([] if columns["steady"] else ["not steady"]),
-            *([f"pace changed in {columns['drifted']} rounds"] if columns["drifted"] else []),
+            *([f"pace changed in {plural(int(columns['drifted']), 'round')}"] if columns["drifted"] else []),
         ]
         floor = f"{100 * columns['noise_floor']:.2g} %" if "noise_floor" in columns else ""
-        first = f"{columns['first_step_s']:.2g}"
-        rows.append((cell, f"{columns['step_ms']:.4g}", ratio, floor, first, ", ".join(doubts)))
+        first = f"{columns['first_step_s']:.2g}" if "first_step_s" in columns else ""
+        name = name_of(labels[cell], roles) if cell in labels else cell
+        rows.append((name, f"{columns['step_ms']:.4g}", ratio, floor, first, ", ".join(doubts)))
     _table(out, ("cell", "step ms", "× none", "noise floor", "first step s", "doubts"), rows)  # noqa: RUF001 # times
 
 

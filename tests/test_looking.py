@@ -114,7 +114,7 @@ def test_trials_without_a_generator_are_left_out_and_said(runs, tmp_path, capsys
     assert main(["samples", str(run), "--gif"]) == 2
     said = capsys.readouterr().err
     assert "has left no checkpoint.safetensors" in said
-    assert "left out, it is diverged" in said
+    assert "left out: diverged" in said
     assert "no trial has kept snapshots; set snapshots = true under [run]" in said.replace(f"{run}: ", "")
     assert set(files(run / "samples")) >= {"overview.png", f"{second.name}/seed-0/samples.png"}
     for folder in second.glob("seed-*"):

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from ganbench import machine, pacing
+from ganbench.cli import main
+from ganbench.driver import Driver
 from ganbench.grid import Grid
 from ganbench.records import write_json
 from ganbench.registry import Registry
@@ -161,8 +163,6 @@ def test_a_cell_that_cannot_step_says_so_and_the_others_are_timed(small, tmp_pat
 
 @pytest.mark.slow
 def test_the_command_times_a_run_and_keeps_what_holds(small, tmp_path, capsys):
-    from ganbench.cli import main
-
     execute(Grid.load(small), tmp_path, Options(device="cpu", timing=True))
     files = {path: path.read_bytes() for path in (tmp_path / "small" / "timing").iterdir()}
     assert len(files) == 1
@@ -173,6 +173,56 @@ def test_the_command_times_a_run_and_keeps_what_holds(small, tmp_path, capsys):
     assert main(["time", "small", "--results", str(tmp_path), "--device", "cpu", "--again", "--seconds", "0.1"]) == 0
     assert {path: path.read_bytes() for path in files} != files
     assert "noise floor" in capsys.readouterr().out
+
+
+def test_a_run_that_is_interrupted_in_the_pass_ends_as_one_that_is_interrupted_in_training(
+    small, tmp_path, monkeypatch
+):
+    def interrupt(_pass):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Pass, "run", interrupt)
+    small["run"] |= {"timing": True, "seeds": 1}
+    ended = []
+    monkeypatch.setattr(Driver, "finished", lambda driver: ended.append(driver.interrupted))
+    outcome = execute(Grid.load(small), tmp_path, Options(device="cpu"))
+    assert (outcome.exit_code, ended) == (130, [True])
+    assert set(outcome.results.records["status"]) == {"done"}
+
+
+def test_what_was_timed_with_other_code_is_not_shown(tmp_path):
+    found = block({"none": [1.0, 2.0], "r1": [1.5, 3.0]})
+    for cell in found["cells"].values():
+        cell["code"] = "then"
+    write(tmp_path, found)
+    times = StepTimes.read(tmp_path)
+    assert set(times.of({"none": {"then"}, "r1": {"now"}}).blocks) == {"none"}
+    assert set(times.of({"none": {"then"}, "r1": {"now", "then"}}).blocks) == {"none", "r1"}
+
+
+def test_the_command_says_what_it_lacks(small, tmp_path, capsys, plugins):
+    plugin = tmp_path / "away.py"
+    plugin.write_text((plugins / "trouble.py").read_text())
+    small["run"] |= {"plugins": [str(plugin)], "seeds": 1, "timing": False}
+    small["grid"]["regularizer"] = "none"
+    execute(Grid.load(small), tmp_path, Options(device="cpu"))
+    plugin.unlink()
+    command = ["time", "small", "--results", str(tmp_path), "--device", "cpu", "--seconds"]
+    assert main([*command, "0"]) == 2
+    assert "'0' is not a number of seconds above 0" in capsys.readouterr().err
+    assert main([*command, "0.05"]) == 0
+    told = capsys.readouterr()
+    assert "away.py, which the run's grid names: give its place with --plugin" in told.err
+    assert "none" in told.out
+    spec = next((tmp_path / "small").glob("trials/*/seed-0/spec.json"))
+    content = json.loads(spec.read_text())
+    del content["spec"]["channels_last"]
+    spec.write_text(json.dumps(content))
+    assert main([*command, "0.05"]) == 2
+    assert "of another version of ganbench, has no channels_last" in capsys.readouterr().err
+    spec.unlink()
+    assert main([*command, "0.05"]) == 2
+    assert "no trial of this cell has its spec.json" in capsys.readouterr().err
 
 
 def test_other_work_is_what_the_machine_did_less_our_own(monkeypatch, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ def add(command: Adder) -> None:
     time = command("time", _time, "measure the step times of a run's cells apart from training")
     run_argument(time)
     time.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (default: auto)")
-    time.add_argument("--seconds", type=float, metavar="S", help="budget for each cell (default: the grid's, or 3)")
+    time.add_argument("--seconds", type=_positive, metavar="S", help="budget for each cell (default: the grid's, or 3)")
     time.add_argument("--compiled", action="store_true", help="the compiled step instead of the serial one")
     time.add_argument("--again", action="store_true", help="also what was timed before")
     json_option(time)
@@ -27,6 +28,16 @@ def add(command: Adder) -> None:
     export.add_argument("-o", "--output", metavar="FILE", help="the file to write (default: standard output)")
 
 
+def _positive(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return seconds
+
+
 def _time(args: argparse.Namespace) -> int:
     from ganbench.cell import Cell
     from ganbench.devices import find_devices
@@ -36,7 +47,10 @@ def _time(args: argparse.Namespace) -> int:
     from ganbench.timingpass import Pass, specs_of
 
     results = load(args.run, args.results)
-    specs, settings, files = specs_of(results)
+    specs, settings, named = specs_of(results)
+    files = tuple(file for file in named if file.is_file())
+    for file in set(named) - set(files):
+        print(f"no plugin file {file}, which the run's grid names: give its place with --plugin", file=sys.stderr)
     registry = load_registry(args, files, settings.without)
     made = Pass(
         folder=results.path,
@@ -61,7 +75,7 @@ def _time(args: argparse.Namespace) -> int:
     else:
         from ganbench.views import print_step_times
 
-        print_step_times(times)
+        print_step_times(times, {cell.cell: cell.labels for cell in results.plan})
     return 3 if troubles else 0
 
 
