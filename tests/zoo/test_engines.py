@@ -19,7 +19,7 @@ from ganbench.state import State
 from ganbench.training import Trainer, Training
 
 REGISTRY = Registry.load()
-SEEDS, STEPS = 2, 20
+SEEDS, STEPS, FEW = 2, 20, 3
 ROLES = ("generator", "discriminator", "loss", "regularizer", "optimizer", "update")
 # losses that see differences of scores leave a bias whose gradient is rounding alone, which Adam would make a move
 ADAM = {"use": "adam", "eps": 1e-4}
@@ -99,13 +99,14 @@ def identify(cls: type[Component]) -> str:
     return f"{cls.role}-{cls.name}"
 
 
+@pytest.mark.parametrize("steps", [FEW, pytest.param(STEPS, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("cls", shipped(), ids=identify)
 def test_the_traced_step_of_all_seeds_trains_as_they_do_alone(
-    cls: type[Component], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cls: type[Component], steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cell = fitting(cls)
     monkeypatch.setattr(graph, "compile_traced", lambda traced, inputs: traced)
-    assert_same(trained(cell, tmp_path, mapped=True, compiled=True), alone(cell, tmp_path))
+    assert_same(trained(cell, tmp_path, mapped=True, compiled=True, steps=steps), alone(cell, tmp_path, steps))
 
 
 MAPPED = VECTORS | {"generator": {"use": "mlp", "latent": 4, "width": 6, "mapping": 1}}
@@ -129,7 +130,7 @@ def test_options_train_alike_in_the_traced_step(
     cell = cell_of({"loss": "non-saturating"} | axes)
     assert cell is not None
     monkeypatch.setattr(graph, "compile_traced", lambda traced, inputs: traced)
-    assert_same(trained(cell, tmp_path, mapped=True, compiled=True, steps=6), alone(cell, tmp_path, steps=6))
+    assert_same(trained(cell, tmp_path, mapped=True, compiled=True, steps=FEW), alone(cell, tmp_path, FEW))
 
 
 @pytest.mark.slow
