@@ -32,7 +32,8 @@ class Features(Protocol):
 
     It may have more: ``head(features [n, d]) -> logits [n, classes]`` if it is a classifier, and ``digest``, some
     hexadecimal digits of a hash of its weights: values compare only where these are equal, so they are part of the
-    protocol of every value. ``preprocessing`` says in words what it does to samples first.
+    protocol of every value. ``preprocessing`` says in words what it does to samples first; one that has it is
+    given bytes as they are, and others have all whole numbers as float32.
     """
 
     def __call__(self, x: Tensor) -> Tensor:

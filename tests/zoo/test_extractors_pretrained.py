@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import ganbench
-from ganbench import ConfigError, ContractError, Dataset, SampleSpec
+from ganbench import Bank, ConfigError, ContractError, Dataset, SampleSpec
 from ganbench.grid import Grid
 from ganbench.plan import Plan, make
 from ganbench.registry import Registry
@@ -104,6 +104,14 @@ def test_features_do_not_depend_on_the_chunk():
 def test_without_a_dataset_bytes_and_minus_one_to_one_are_the_same_images():
     image = torch.randint(0, 256, (4, 3, 5, 5), dtype=torch.uint8)
     assert torch.equal(mean_features()(image), mean_features()(image.float() / 127.5 - 1))
+
+
+def test_bytes_reach_an_extractor_of_images_through_a_bank_as_bytes():
+    """`ganbench.measure` makes banks of arrays: what it took for floats up to 255 was refused."""
+    image = torch.randint(0, 256, (4, 3, 5, 5), dtype=torch.uint8)
+    assert torch.equal(Bank(image, mean_features()).rows, mean_features()(image))
+    black = torch.zeros(2, 1, 4, 4, dtype=torch.uint8)  # as floats these would be grey
+    assert Bank(black, mean_features()).rows.eq(0).all()
 
 
 def test_without_a_dataset_another_range_is_refused():
