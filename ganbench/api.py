@@ -97,7 +97,7 @@ def measure(
         raise ConfigError(f"fake {list(x.shape)} and real {list(y.shape)} are different kinds of samples")
     features = through.load(None, x.device)
     known = None if train is None else Bank(_tensor(train, "train"), features, side="training")
-    classes = [None, None] if labels is None else [torch.as_tensor(c, dtype=torch.int64) for c in labels]
+    classes = [None, None] if labels is None else [_tensor(c, "labels").to(torch.int64) for c in labels]
     banks = [
         Bank(Samples(z, c), features, side=side, train=lambda: known)
         for z, c, side in zip((x, y), classes, ("fake", "real"), strict=True)
