@@ -212,7 +212,7 @@ class Bank:
 
     def _extract(self) -> Tensor:
         x, extractor = self._given, self._extractor
-        if self.samples.x.dtype == torch.uint8 and getattr(extractor, "preprocessing", ""):
+        if self.samples.x.dtype == torch.uint8 and hasattr(extractor, "preprocessing"):
             x = self.samples.x  # bytes are another range than the same numbers as floats
         if extractor is None:
             return x
