@@ -185,8 +185,10 @@ class Results:
         import pandas as pd
 
         better = self.measures.get(measure.removesuffix("_ema"), (None, ""))[0]
-        if better is None or measure not in self.curves.columns:
-            raise ResultsError(f"no measure {measure!r} with a better way", hint=nearest(measure, self.measures))
+        if better is None or not {measure, "train_s"} <= set(self.curves.columns):
+            raise ResultsError(
+                f"no curves of a measure {measure!r} with a better way", hint=nearest(measure, self.measures)
+            )
         rows = []
         for cell, lines in self.curves.dropna(subset=[measure]).groupby("cell", sort=False):
             middle = lines.groupby("step")[["train_s", measure]].median()

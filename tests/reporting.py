@@ -61,7 +61,11 @@ def make(
                 trial.mkdir(parents=True)
                 value = fd(loss, regularizer, seed)
                 done = value is not None
-                lines = [{"step": step, "fd": value * 10 / step} for step in (5, 10)] if value is not None else []
+                lines = (
+                    [{"step": step, "train_s": step * (1 + j) / 10, "fd": value * 10 / step} for step in (5, 10)]
+                    if value is not None
+                    else []
+                )
                 (trial / "curves.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
                 (trial / "log.txt").write_text("" if done else "first\n" * 30 + "the <last> line\x1b[0m\n")
                 if picture is not None and done:

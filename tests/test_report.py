@@ -435,3 +435,23 @@ def test_tables_name_the_machine_unless_there_were_several(run) -> None:
     one = next(run.glob("trials/*/seed-0/result.json"))
     one.write_text(json.dumps(json.loads(one.read_text()) | {"fingerprints": {"hardware": "another"}}))
     assert not any("Machine" in footer for footer in Results(run).tables()[0].footers)
+
+
+def test_quality_is_drawn_against_seconds_of_training(tmp_path) -> None:
+    def fd(_loss, regularizer, seed):
+        return None if (regularizer, seed) == ("r2", 0) else {"none": 2.0, "r1": 0.8, "r2": 0.1}[regularizer]
+
+    run = reporting.make(tmp_path / "run", losses=["hinge"], regularizers=["none", "r1", "r2"], fd=fd)
+    text = page(Results(run))
+    assert "run: ring: fd against seconds of training" in text
+    # the slower cell is better at each of its evaluations; one with a failed trial is no choice, however good
+    (_, figure) = text.split("against seconds of training")
+    listed = re.findall("<li>(.*?)</li>", figure.partition("</figure>")[0])
+    assert listed == [
+        "none: fd 4.000 after 0.5000 s (step 5)",
+        "r1: fd 1.600 after 1.000 s (step 5)",
+        "r1: fd 0.8000 after 2.000 s (step 10)",
+    ]
+    for curves in run.glob("trials/*/seed-*/curves.jsonl"):  # as older versions wrote them
+        curves.write_text(curves.read_text().replace("train_s", "was"))
+    assert "seconds of training" not in page(Results(run))

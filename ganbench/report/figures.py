@@ -7,27 +7,98 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ganbench import charts, stats, verdicts
+from ganbench.errors import ResultsError
 from ganbench.facts import plural
-from ganbench.records import ROLES, Record, read_lines
+from ganbench.records import FAILED, ROLES, Record, read_lines
 from ganbench.report.text import by_dataset, esc, inert, plain
 from ganbench.results import Planned, Results
 from ganbench.stats import Estimate
-from ganbench.table import STEP, Row, Table
+from ganbench.table import PROTOCOL, STEP, Row, Table
 
 PANELS = 120
 """Curves that are drawn at most for one data set and measure."""
 
 
 def frontiers(results: Results, tables: Sequence[Table]) -> str:
-    """For each data set and protocol the first measure against step time."""
-    figures = [f for table in tables for f in _frontier(results, table)]
-    if not figures:
-        return ""
-    return (
-        "<p>Each dot is a cell: its means over seeds. Filled and numbered: the pareto front of the means, where no "
-        "other cell is both faster and better, with 95 % intervals as thin lines (cut at the frame). Cells of "
-        f'different protocols are not drawn together.</p><div class="charts">{"".join(figures)}</div>'
-    )
+    """For each data set and protocol the first measure against step time, and against seconds of training."""
+    steps = [f for table in tables for f in _frontier(results, table)]
+    seconds = [f for table in tables for f in _reached(results, table)]
+    said = ""
+    if steps:
+        said += _ABOUT_STEPS + f'<div class="charts">{"".join(steps)}</div>'
+    if seconds:
+        said += _ABOUT_SECONDS + f'<div class="charts">{"".join(seconds)}</div>'
+    return said
+
+
+_ABOUT_STEPS = (
+    "<p>Each dot is a cell: its means over seeds. Filled and numbered: the pareto front of the means, where no "
+    "other cell is both faster and better, with 95 % intervals as thin lines (cut at the frame). Cells of "
+    "different protocols are not drawn together.</p>"
+)
+_ABOUT_SECONDS = (
+    "<p>Each dot is a cell at an evaluation that none before it matches: medians over seeds, against the seconds that "
+    "a seed had trained for by then, evaluations excluded. Filled and numbered: no other dot is as good and as "
+    "early.</p>"
+)
+
+
+def _reached(results: Results, table: Table) -> list[str]:
+    """What each cell had reached after how many seconds of training, in a chart for each protocol in a table."""
+    dataset = table.constants.get("dataset")
+    trials = [r for r in results.trials if r.labels.get("dataset") == dataset]
+    shown = {c.name: c for c in table.columns if c.kind == "measure"}
+    chosen = next((shown[name] for name in verdicts.directed(trials) if name in shown), None)
+    if chosen is None or chosen.better is None:
+        return []
+    try:
+        found = results.frontier(chosen.name)
+    except (ResultsError, OSError, ValueError):  # no curves, or damaged ones
+        return []
+    failed = {r.cell for r in trials if r.status in FAILED}
+    done = {r.cell: r for r in trials if r.status == "done"}
+    roles = [roles[0] for roles in verdicts.together([r.labels for r in done.values()])] or ["regularizer"]
+    groups: dict[tuple[str, ...], list[tuple[Record, Any]]] = {}
+    for row in found.itertuples(index=False):
+        if (record := done.get(str(row.cell))) is not None and row.cell not in failed:
+            key = tuple(str(record.facts.get(fact, "")) for fact in PROTOCOL)
+            groups.setdefault(key, []).append((record, row))
+    machines = _machines(trials)
+    figures = []
+    sign = 1 if chosen.better == "lower" else -1
+    for pairs in groups.values():
+        if len({record.cell for record, _ in pairs}) < 2:
+            continue
+        values = [float(getattr(row, chosen.name)) for _, row in pairs]
+        times = [(float(row.train_s), sign * value) for (_, row), value in zip(pairs, values, strict=True)]
+        front = charts.pareto(times) if len(machines) == 1 else []
+        names = [
+            f"{' · '.join(inert(r.labels.get(role, '')) for role in roles)}: {chosen.header} {plain(value)} "
+            f"after {plain(row.train_s)} s (step {row.step:,})"
+            for (r, row), value in zip(pairs, values, strict=True)
+        ]
+        points = [
+            charts.Point(row.train_s, value, name, None, None, front.index(i) + 1 if i in front else 0)
+            for i, ((_, row), value, name) in enumerate(zip(pairs, values, names, strict=True))
+        ]
+        picture = charts.scatter(
+            points,
+            x="seconds of training (less is faster)",
+            y=f"{chosen.header} ({chosen.better} is better)",
+            label=f"{table.title}: {chosen.header} against seconds of training",
+            downward=chosen.better == "lower",
+        )
+        alone = all(r.facts.get("exclusive") for r, _ in pairs)
+        note = "" if alone else '<p class="soft">Some cells trained beside other work.</p>'
+        if len(machines) > 1:
+            told = f"Cells trained in {len(machines)} machines or environments, which do not compare: no front."
+            note += f'<p class="soft">{told}</p>'
+        listed = "".join(f"<li>{esc(names[i])}</li>" for i in front)
+        figures.append(
+            f"<figure><figcaption>{esc(table.title)}</figcaption>{picture}"
+            f'<ol class="front-list">{listed}</ol>{note}</figure>'
+        )
+    return figures
 
 
 def _frontier(results: Results, table: Table) -> list[str]:
@@ -35,9 +106,7 @@ def _frontier(results: Results, table: Table) -> list[str]:
     dataset = table.constants.get("dataset")
     trials = [r for r in results.trials if r.labels.get("dataset") == dataset]
     ordered = verdicts.directed(trials)
-    machines = {
-        (r.fingerprints.get("hardware"), r.fingerprints.get("environment")) for r in trials if r.status == "done"
-    }
+    machines = _machines(trials)
     shown = {c.name: c for c in table.columns if c.kind == "measure"}
     chosen = next((shown[name] for name in ordered if name in shown), None)
     if chosen is None or not any(c.kind == "time" for c in table.columns):
@@ -88,6 +157,11 @@ def _frontier(results: Results, table: Table) -> list[str]:
             f'<ol class="front-list">{"".join(listed)}</ol>{note}</figure>'
         )
     return figures
+
+
+def _machines(trials: Sequence[Record]) -> set[tuple[str | None, str | None]]:
+    """The hardware and environment of those that were done: times compare within one alone."""
+    return {(r.fingerprints.get("hardware"), r.fingerprints.get("environment")) for r in trials if r.status == "done"}
 
 
 def _range(estimate: Estimate) -> tuple[float, float] | None:
