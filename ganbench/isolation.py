@@ -54,6 +54,7 @@ def d_penalty(
     Raises:
         ContractError: ``score`` or the penalty has the wrong shape, or a generator is asked for and not given.
     """
+    real, fake = real.detach(), fake.detach()
     latents = real.new_zeros(len(real), 1) if latents is None else latents
     own = _state(regularizer, "d", score, real, state)
     drawn = _noise(regularizer, "d", fake, latents, seed) | (noise or {})

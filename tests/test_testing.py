@@ -20,6 +20,7 @@ from ganbench import (
     Samples,
     SampleSpec,
     Update,
+    create,
     field,
     stream,
 )
@@ -68,6 +69,16 @@ def test_the_penalty_is_differentiable_in_what_the_score_closes_over():
     module = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1), nn.Flatten(0)).double()
     d_penalty(R1(), module, X, Y).backward()
     assert module[0].weight.grad.any()
+
+
+@pytest.mark.parametrize("name", ["r1", "r2", "gradient-penalty", "vat", "adversarial-lipschitz"])
+def test_no_gradient_reaches_what_made_the_samples(name):
+    made = torch.randn(6, 2, generator=stream(0, "made")).requires_grad_()
+    weight = torch.ones(2, requires_grad=True)
+    value = d_penalty(create("regularizer", name), lambda x: x @ weight + 0.1 * x[:, 0] ** 2, made, made / 3)
+    to_weight, to_samples = torch.autograd.grad(value, (weight, made), allow_unused=True)
+    assert to_weight.abs().sum() > 0
+    assert to_samples is None
 
 
 def test_noise_comes_from_the_regularizers_own_stream_and_can_be_given():
