@@ -19,7 +19,7 @@ from ganbench.state import State, Turns
 Flat = list[Tensor]
 """The tensors of a state in the order of its template, without logs."""
 OPTIONS: dict[str, Any] = {
-    # one C++ function for the whole step: a small step is mostly calls of kernels, from Python 4 times as long
+    # one C++ function for the whole step, which waits for Python once and not for each kernel
     "cpp_wrapper": True,
     # the function that calls them in a file of its own, which need not be optimized: a fifth of the compile time
     "cpp_wrapper_build_separate": True,
