@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from ganbench import compiled
 from ganbench.cell import Cell, Trial
 from ganbench.choices import Choice, block_of_cell, least
 from ganbench.processes import context, death, die_with, without_main
@@ -37,17 +38,19 @@ class Question:
         specs: of its cells; times are those of the first.
         seeds: of each cell.
         allowed: engines, the plainest first.
-        graphs: kinds of step of all its cells together.
+        graphs: kinds of step of each cell.
+        warm: whether some cell was compiled on this machine before, so that compiling is likely.
     """
 
     specs: tuple[Mapping[str, Any], ...]
     seeds: tuple[int, ...]
     allowed: tuple[str, ...]
-    graphs: int
+    graphs: tuple[int, ...]
     device: str
     threads: int
     plugins: tuple[str | Path, ...]
     without: tuple[str, ...]
+    warm: bool = False
 
 
 def choose(
@@ -73,7 +76,8 @@ def choose(
             specs=tuple(cell.spec | {"engine": "serial"} for cell in members),
             seeds=seeds,
             allowed=allowed,
-            graphs=sum(kinds_of(cell) for cell in members),
+            graphs=tuple(kinds_of(cell) for cell in members),
+            warm=any(_took(cell, e, len(seeds), process["device"]) for cell in members for e in allowed),
             **process,
         )
         found[block] = dataclasses.replace(_asked(question), block=about)
@@ -89,7 +93,7 @@ def kinds_of(cell: Cell) -> int:
 
 def _asked(question: Question) -> Choice:
     """The answer of a process of its own."""
-    started = context()
+    started = context(compiling=question.warm)
     answers, answer_end = started.Pipe(duplex=False)
     lifeline_end, lifeline = started.Pipe(duplex=False)
     process = started.Process(target=work, args=(question, answer_end, lifeline_end), daemon=True)
@@ -146,14 +150,57 @@ def answer(question: Question) -> Choice:
         if engine == "serial+compiled" and min(seconds.values()) * 1.5 < seconds[first]:
             continue
         try:
-            compiling, step = _measured(cells[0], engine, question)
+            before = [_took(cell, engine, len(seeds), question.device) for cell in cells]
+            loading = _loaded() if "compiled" in engine else 0.0
+            first_s, step = _measured(cells[0], engine, question)
+            compiling = 0.0
+            if "compiled" in engine:
+                again_s = _measured(cells[0], engine, question, only_first=True)[0]
+                compiling = charged(question.graphs, before, first_s=first_s, again_s=again_s, loading=loading)
         except Exception as error:  # noqa: BLE001 # whatever a compiler may raise: there may be none
             told.append(f"{engine} failed ({_line(error)})")
             continue
         turns = steps * len(cells) * (1 if engine.startswith("fused") else len(seeds))
-        seconds[engine] = question.graphs * compiling + turns * step
-        told.append(f"{engine} {seconds[engine]:.3g} s, {question.graphs * compiling:.3g} s of it compiling")
+        seconds[engine] = compiling + turns * step
+        told.append(f"{engine} {seconds[engine]:.3g} s, {compiling:.3g} s of it compiling")
     return Choice(least(seconds, first), f"its cells would take {'; '.join(told)}", "", seconds)
+
+
+def charged(
+    graphs: Sequence[int], before: Sequence[float | None], *, first_s: float, again_s: float, loading: float
+) -> float:
+    """Seconds that compiling costs the cells of a block, each of which has a process that loads the compiler.
+
+    Args:
+        graphs: kinds of step of each cell.
+        before: seconds that each took to compile on this machine, None where it did not happen.
+        first_s: until the first step of the first cell; one that was compiled before took as long then as
+            ``before`` says.
+        again_s: the same from the compiler's cache.
+        loading: of the compiler.
+    """
+    cold = first_s if before[0] is None else max(before[0], again_s)
+    cached = [True, *(b is not None for b in before[1:])]  # measuring has compiled one kind of step of the first cell
+    total = sum(n * (again_s if known else cold) for n, known in zip(graphs, cached, strict=True))
+    if before[0] is None:
+        total += (graphs[0] - 1) * (cold - again_s)
+    return total + loading * len(graphs)
+
+
+def _took(cell: Cell, engine: str, seeds: int, device: str) -> float | None:
+    """Seconds that ``cell`` took to be compiled in ``engine``, if it was."""
+    if "compiled" not in engine:
+        return None
+    return compiled.took(dataclasses.replace(cell, engine=engine), seeds if engine.startswith("fused") else 1, device)
+
+
+def _loaded() -> float:
+    """Seconds to load the compiler, and on a machine's first time to make what it makes once."""
+    from ganbench.graph import prepare_compiler
+
+    begun = now()
+    prepare_compiler()
+    return now() - begun
 
 
 def _cannot_stack(cells: Sequence[Cell], question: Question) -> str:
@@ -186,12 +233,11 @@ def _engine(cell: Cell, seeds: Sequence[int], question: Question) -> Any:
     return engine_of([Trainer(Trial(cell, seed), folder, training, lambda *_: None) for seed in chosen])
 
 
-def _measured(cell: Cell, engine: str, question: Question) -> tuple[float, float]:
+def _measured(cell: Cell, engine: str, question: Question, *, only_first: bool = False) -> tuple[float, float]:
     """Seconds until the first step was done, and of a step after it, of ``cell`` in ``engine``."""
-    if "compiled" in engine:
-        from ganbench.graph import prepare_compiler
+    from ganbench.engines import forget
 
-        prepare_compiler()
+    forget()
     running = _engine(dataclasses.replace(cell, engine=engine), question.seeds, question)
     trainer = running.trainers[0]
     trainer.synchronize()
@@ -199,6 +245,8 @@ def _measured(cell: Cell, engine: str, question: Question) -> tuple[float, float
     running.advance(1)
     trainer.synchronize()
     compiling = now() - begun
+    if only_first:
+        return compiling, 0.0
     period = trainer.period
     running.advance(2 * period)  # the other kinds of step, and whatever runs for the first time
     times: list[float] = []

@@ -136,7 +136,7 @@ class Driver:
             ),
             fresh=fresh,
         )
-        spawned = context()
+        spawned = context(compiling=any("compiled" in p.trial.cell.engine for p in self.run.todo))
         events, events_end = spawned.Pipe(duplex=False)
         lifeline_end, lifeline = spawned.Pipe(duplex=False)
         process = spawned.Process(target=work, args=(job, events_end, lifeline_end), daemon=True)

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from ganbench import compiled
 from ganbench.feed import runs, split
 from ganbench.graph import Flat, Graph, ordered, paths
 from ganbench.lift import Step, Transforms, over_seeds, stack, stack_turns, unstack
 from ganbench.state import State, Turns
+from ganbench.timing import now
 from ganbench.training import Trainer
 
 
@@ -143,6 +145,11 @@ def _shared(cell: str) -> Kinds:
     return {}
 
 
+def forget() -> None:
+    """Compile anew, or take from the compiler's cache, what this process has compiled for single seeds."""
+    _shared.cache_clear()
+
+
 class _Kind:
     """One kind of step, as Python runs it."""
 
@@ -160,8 +167,15 @@ class _Compiled(_Kind):
     def __init__(self, step: Step, engine: Together) -> None:
         super().__init__(step, engine)
         self.graph = Graph(step, engine.template)
+        self.lead, self.seeds, self.fresh = engine.trainers[0], len(engine.trainers), True
 
     def run(self, state: Flat, turns: Turns) -> tuple[Flat, dict[str, Tensor]]:
+        begun = now()
         out = self.graph.run(state, turns)
+        if self.fresh:
+            self.fresh = False
+            cell, device = self.lead.cell, str(self.lead.device)
+            if compiled.took(cell, self.seeds, device) is None:
+                compiled.note(cell, self.seeds, device, now() - begun)
         n = len(self.names)
         return out[:n], dict(zip(self.graph.logs, out[n:], strict=True))

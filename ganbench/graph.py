@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from ganbench.dataset import cache_dir
+from ganbench import compiled as compiled_before
 from ganbench.errors import ContractError
 from ganbench.lift import Step
 from ganbench.state import State, Turns
@@ -78,7 +78,7 @@ class Graph:
 
 def compile_traced(traced: torch.fx.GraphModule, inputs: Flat) -> Callable[..., Sequence[Tensor]]:
     """Machine code for ``traced``, from the compiler's cache on disk where it was compiled before."""
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_dir() / "inductor"))
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(compiled_before.folder()))
     from torch._inductor.compile_fx import compile_fx
 
     with warnings.catch_warnings(action="ignore"):  # the compiler warns of its own code

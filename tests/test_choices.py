@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ganbench import choices, choosing
+from ganbench import choices, choosing, compiled
 from ganbench.choices import Choice, candidates, least
 from ganbench.choosing import Question
 from ganbench.grid import Grid
@@ -111,7 +112,7 @@ def question(small: dict[str, Any], **axes: Any) -> Question:
     table = {"run": small["run"] | {"engine": "serial", "compile": False}, "grid": small["grid"] | axes}
     cells = [c.cell for c in Grid.load(table).combinations(Registry.load(trouble()))]
     specs = tuple(cell.spec for cell in cells)
-    return Question(specs, (0, 1), ("serial", "fused"), len(cells), "cpu", 1, trouble(), ())
+    return Question(specs, (0, 1), ("serial", "fused"), (1,) * len(cells), "cpu", 1, trouble(), ())
 
 
 def trouble() -> tuple[Path, ...]:
@@ -142,3 +143,26 @@ def test_a_cell_that_cannot_be_mapped_keeps_its_block_serial(
     assert choice.engine == "serial"
     assert "asks-for-a-number" in choice.why
     assert "cannot be mapped over seeds" in choice.why
+
+
+def test_what_was_compiled_before_is_charged_as_the_cache_takes() -> None:
+    cold = choosing.charged((1, 2), (None, None), first_s=10.0, again_s=1.0, loading=0.5)
+    assert cold == 1.0 + 2 * 10.0 + 2 * 0.5  # measuring compiled the first cell
+    assert choosing.charged((2,), (None,), first_s=10.0, again_s=1.0, loading=0.0) == 1.0 + 10.0
+    assert choosing.charged((1, 2), (9.0, 8.0), first_s=1.2, again_s=1.0, loading=0.5) == 3 * 1.0 + 2 * 0.5
+    assert choosing.charged((1, 1), (9.0, None), first_s=1.2, again_s=1.0, loading=0.0) == 1.0 + 9.0
+
+
+def test_a_note_of_a_compilation_is_of_the_graph_alone(
+    small: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    cell = next(c.cell for c in Grid.load(small).combinations(Registry.load()))
+    assert compiled.took(cell, 2, "cpu") is None
+    compiled.note(cell, 2, "cpu", 7.5)
+    assert compiled.took(dataclasses.replace(cell, steps=cell.steps + 1), 2, "cpu") == 7.5
+    assert compiled.took(cell, 3, "cpu") is None
+    assert compiled.took(dataclasses.replace(cell, batch=cell.batch + 1), 2, "cpu") is None
+    (note,) = tmp_path.rglob("*.json")
+    note.write_text("[]")
+    assert compiled.took(cell, 2, "cpu") is None
