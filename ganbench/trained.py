@@ -101,7 +101,7 @@ def _read(identity: dict[str, Any], folder: Path, registry: Registry) -> tuple[C
         return Cell.from_spec(identity["spec"], registry), int(identity["seed"])
     except GanbenchError as error:
         raise ConfigError(
-            f"a component of the trial is not there: {error}", place=str(folder), hint="--plugin FILE loads a plugin"
+            f"the trial cannot be rebuilt: {error}", place=str(folder), hint="--plugin FILE loads a plugin"
         ) from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ResultsError(f"spec.json describes no trial: {error!r}", place=str(folder)) from error

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import making
 import pytest
 from hypothesis import settings
 
@@ -33,23 +34,10 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
-SMALL: dict[str, Any] = {
-    "run": {"name": "small", "seeds": 2, "steps": 20, "batch": 8, "samples": 64, "evaluations": 2},
-    "grid": {
-        "dataset": "ring",
-        "generator": {"use": "mlp", "width": 8, "latent": 4},
-        "discriminator": {"use": "mlp", "width": 8},
-        "loss": "non-saturating",
-        "regularizer": ["none", "r1"],
-        "metrics": ["sliced-wasserstein"],
-    },
-}
-
-
 @pytest.fixture
 def small() -> dict[str, Any]:
     """A grid of two cells and two seeds that trains in a moment; tests change their own copy."""
-    return copy.deepcopy(SMALL)
+    return copy.deepcopy(making.SMALL)
 
 
 @pytest.fixture

@@ -12,6 +12,17 @@ from ganbench.component import digest
 from ganbench.records import ROLES, Record, Value, write_json
 
 STEPS = 10
+SMALL: dict[str, Any] = {
+    "run": {"name": "small", "seeds": 2, "steps": 20, "batch": 8, "samples": 64, "evaluations": 2},
+    "grid": {
+        "dataset": "ring",
+        "generator": {"use": "mlp", "width": 8, "latent": 4},
+        "discriminator": {"use": "mlp", "width": 8},
+        "loss": "non-saturating",
+        "regularizer": ["none", "r1"],
+        "metrics": ["sliced-wasserstein"],
+    },
+}
 
 
 def labels(**changed: str) -> dict[str, str]:

@@ -6,7 +6,7 @@ import copy
 import json
 from pathlib import Path
 
-import conftest
+import making
 import numpy as np
 import pytest
 from PIL import Image
@@ -21,7 +21,7 @@ from ganbench_zoo.datasets import Digits
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Results:
     """A finished run on digits with one cell and one seed."""
-    grid = copy.deepcopy(conftest.SMALL)
+    grid = copy.deepcopy(making.SMALL)
     grid["run"] |= {"name": "digits", "seeds": [3], "steps": 4}
     grid["grid"] |= {"dataset": "digits", "regularizer": "none", "metrics": ["sliced-wasserstein", "density-coverage"]}
     return ganbench.run(grid, results=tmp_path_factory.mktemp("results"), workers=1)

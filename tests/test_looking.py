@@ -7,7 +7,7 @@ import json
 import shutil
 from pathlib import Path
 
-import conftest
+import making
 import numpy as np
 import pytest
 import torch
@@ -20,7 +20,7 @@ from ganbench.results import Results
 
 
 def grid_of(name: str, **axes) -> dict:
-    grid = copy.deepcopy(conftest.SMALL)
+    grid = copy.deepcopy(making.SMALL)
     grid["run"] |= {"name": name, "steps": 4, "samples": 16, "snapshots": True}
     grid["grid"] |= axes
     return grid

@@ -128,7 +128,7 @@ def test_what_cannot_be_ranked_is_said():
     records = grid(np.ones((2, 2, 2)))
     with pytest.raises(ResultsError, match="no role 'regularizers'"):
         stand(records, role="regularizers")
-    with pytest.raises(ResultsError, match="1 levels of update"):
+    with pytest.raises(ResultsError, match="fewer than two levels of update"):
         stand(records, role="update")
     with pytest.raises(ResultsError, match="no better way"):
         stand(records, {"fd": (None, "")}, show=["fd"])

@@ -274,6 +274,7 @@ def test_what_a_plugin_prints_goes_to_the_trials_log(small, tmp_path, plugins):
 
 def test_smoke_trains_one_seed_for_a_moment_beside_the_real_run_and_plan_predicts_from_it(small, tmp_path, monkeypatch):
     monkeypatch.setattr(driver, "SMOKE_SECONDS", 0.05)
+    small["run"]["engine"] = "serial"
     outcome = execute(Grid.load(small), tmp_path, Options(device="cpu", smoke=True))
     assert outcome.run.folder == tmp_path / "small-smoke"
     assert len(outcome.results.records) == 2

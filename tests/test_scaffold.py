@@ -79,7 +79,7 @@ def test_a_grid_can_be_planned_as_it_is() -> None:
     assert grid.name == "first"
     assert [c.cell.labels["regularizer"] for c in plan.combinations] == ["none", "r1(gamma=0.1)", "r1(gamma=1)"]
     assert not plan.skipped
-    assert not plan.notes
+    assert plan.notes == ("engine of 3 cells: to be measured when the run begins",)
 
 
 def test_a_file_that_is_there_is_never_overwritten() -> None:

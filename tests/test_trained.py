@@ -90,7 +90,7 @@ def test_folders_that_hold_no_generator_say_what_they_lack(cell, tmp_path):
     with pytest.raises(ConfigError, match=r"did you mean 'hinge'\?; --plugin FILE"):
         Trained.load(folder, REGISTRY)
     changed(spec={})
-    with pytest.raises(ResultsError, match=r"spec\.json describes no trial"):
+    with pytest.raises(ConfigError, match="has no dataset"):
         Trained.load(folder, REGISTRY)
     changed(spec=spec["spec"] | {"generator": {"use": "mlp", "width": 9, "latent": 4}})
     with pytest.raises(ResultsError, match="does not fit the networks"):

@@ -1,5 +1,7 @@
 """What every loss of the zoo must do, and what the engine does for those that see more than scores."""
 
+import dataclasses
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -303,7 +305,7 @@ def test_the_score_of_one_sample_does_not_move_with_the_batch_it_is_compared_wit
 
     trained = trainer("mmd")
     game = trained.game(0)
-    game = type(game)(**{**vars(game), "regularizers": (Look(),), "active": (True,)})
+    game = dataclasses.replace(game, regularizers=(Look(),), active=(True,))
     turn = trained.feed.turns(())
     turn = turn.d[0]._replace(noise=({},))
     state = trained.state._replace(regularizers=({"d": {}},))
