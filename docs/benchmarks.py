@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,7 @@ def table(content: Mapping[str, Any]) -> str:
         lines[0] += f" (median {100 * sorted(floors)[len(floors) // 2]:.2g} %)."
     if others:
         lines[0] += f" Other programs kept up to {max(others):.2g} cores busy."
+    lines[0] = textwrap.fill(lines[0], 120, break_on_hyphens=False)
     lines.append("")
     lines.append("| networks | regularizer | loop by hand, ms a step | seeds | " + " | ".join(ENGINES) + " |")
     lines.append("| --- | --- | ---: | ---: |" + " ---: |" * len(ENGINES))
