@@ -17,6 +17,7 @@ from ganbench.bank import Bank
 from ganbench.canvas import FAKE, MARGIN, REAL, Plane
 from ganbench.dataset import Dataset
 from ganbench.errors import ConfigError, ResultsError, nearest
+from ganbench.facts import plural
 from ganbench.metric import Extractor
 from ganbench.pictures import (
     as_array,
@@ -264,7 +265,7 @@ class _Gallery:
         real = self._small_real()
         return sheet(
             [[real, *[gap(real.width, real.height)] * (len(seeds) - 1)], *rows],
-            title=f"{self.dataset.label}: {len(cells)} cells, {len(seeds)} seeds",
+            title=f"{self.dataset.label}: {plural(len(cells), 'cell')}, {plural(len(seeds), 'seed')}",
             note=f"{self.weights} of the generator; the same latents everywhere",
             rows=["real", *labels],
             columns=[f"seed {seed}" for seed in seeds],
