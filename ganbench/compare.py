@@ -277,17 +277,8 @@ def _whole(block: Mapping[int, float | None]) -> dict[int, float]:
 
 def tested(found: Sequence[Comparison]) -> list[Comparison]:
     """``found`` with Holm's p over all that can be tested; times are reported, not tested."""
-    candidates = [i for i, c in enumerate(found) if c.measure != STEP and c.found.effect.p is not None]
-    need = effects.least_n(len(candidates))
-    family = [i for i in candidates if found[i].found.effect.n >= need]
-    ps = effects.holm([p for i in family if (p := found[i].found.effect.p) is not None])
-    flips = effects.holm([1.0 if (f := found[i].found.effect.flip) is None else f for i in family])
-    made = [replace(c, tests=0, need=0, p=None, flip=None) for c in found]  # of a smaller family, if it has any
-    for i in candidates:
-        made[i] = replace(made[i], tests=len(candidates), need=need)
-    for i, p, flip in zip(family, ps, flips, strict=True):
-        made[i] = replace(made[i], tests=len(family), p=p, flip=flip)
-    return made
+    told = effects.family([None if c.measure == STEP else c.found.effect for c in found])
+    return [replace(c, tests=t.tests, need=t.need, p=t.p, flip=t.flip) for c, t in zip(found, told, strict=True)]
 
 
 def frame(found: Sequence[Comparison]) -> pd.DataFrame:

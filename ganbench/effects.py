@@ -248,6 +248,39 @@ def least_n(tests: int, *, level: float = LEVEL) -> int:
     return 1 + math.ceil(math.log2(max(1, tests) / (1 - level)) - 1e-9)
 
 
+@dataclass(frozen=True)
+class Tested:
+    """What a family of tests says of one of its effects.
+
+    Args:
+        tests: how many effects are tested at once; 0 for one that is not tested, such as a time.
+        need: how many seeds those tests need.
+        p: of the paired t test, corrected by Holm; None with fewer seeds than ``need``.
+        flip: of the sign-flip test, corrected likewise.
+    """
+
+    tests: int = 0
+    need: int = 0
+    p: float | None = None
+    flip: float | None = None
+
+
+def family(found: Sequence[Effect | None]) -> list[Tested]:
+    """Holm's p over all effects that can be tested; None among ``found`` is reported, not tested.
+
+    The family is that of the effects with as many seeds as all candidates together need, see :func:`least_n`.
+    """
+    candidates = {i: e for i, e in enumerate(found) if e is not None and e.p is not None}
+    need = least_n(len(candidates))
+    able = {i: e for i, e in candidates.items() if e.n >= need}
+    ps = holm([1.0 if e.p is None else e.p for e in able.values()])
+    flips = holm([1.0 if e.flip is None else e.flip for e in able.values()])
+    made = [Tested(len(candidates), need) if i in candidates else Tested() for i in range(len(found))]
+    for i, p, flip in zip(able, ps, flips, strict=True):
+        made[i] = Tested(len(able), need, p, flip)
+    return made
+
+
 # Equivalence -------------------------------------------------------------------------------------------------------
 
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ganbench.compare import rows_of
-from ganbench.effects import Better, Effect, Scale, effect
+from ganbench.effects import Better, Effect, Scale, Tested, effect, family
 from ganbench.errors import ResultsError, nearest
 from ganbench.factors import within_blocks
 from ganbench.footers import refusals
 from ganbench.records import ROLES, read_json
 from ganbench.stats import Estimate, once
-from ganbench.table import CLOCK, OK, STEP, Column, Entry, Row, Table, Tally
+from ganbench.table import CLOCK, STEP, Tally
 from ganbench.trials import Trial, is_number, mixed
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class Change:
         better: which way is better.
         effect: the second run less the first, over the seeds that both have.
         failures: trials that failed in the second run alone.
+        test: what the family of all changes of the two runs says of it; step times are not tested.
     """
 
     dataset: str
@@ -46,6 +47,7 @@ class Change:
     better: Better
     effect: Effect
     failures: int
+    test: Tested = field(default_factory=Tested)
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Versus:
             )
         if measure not in known:
             raise ResultsError(f"{measure!r} is not compared", place="--fail-on", hint=nearest(measure, known))
-        varying = _varying(self.changes)
+        varying = varying_roles(self.changes)
         return [
             (
                 " · ".join([c.dataset, *(c.labels[r] for r in varying if r in c.labels and r != "dataset")]),
@@ -133,7 +135,9 @@ def versus(first: Results, second: Results, *, show: Sequence[str] = ()) -> Vers
     if refused and not changes:
         raise ResultsError(f"nothing to compare: {' '.join(refusals(refused))}")
     notes = (*refusals(refused), *_notes(first, second, sides, common))
-    return Versus(names, tuple(changes), tallies, notes)
+    told = family([None if c.measure == STEP else c.effect for c in changes])
+    tested = tuple(replace(c, test=t) for c, t in zip(changes, told, strict=True))
+    return Versus(names, tested, tallies, notes)
 
 
 def _of_measure(
@@ -240,55 +244,12 @@ def frame(found: Versus) -> pd.DataFrame:
         for name, value in (("difference", c.effect.difference), ("percent", c.effect.percent)):
             estimate = value or Estimate(float("nan"), None, None, 0)
             row |= {name: estimate.mean, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
-        rows.append(row | {"n": c.effect.n, "p_uncorrected": c.effect.p, "failures": c.failures})
+        told = {"n": c.effect.n, "p": c.test.p, "p_flip": c.test.flip, "p_uncorrected": c.effect.p}
+        rows.append(row | told | {"tests": c.test.tests, "need": c.test.need, "failures": c.failures})
     return pd.DataFrame(rows)
 
 
-def _varying(changes: Sequence[Change]) -> list[str]:
+def varying_roles(changes: Sequence[Change]) -> list[str]:
+    """The roles in which the cells of some changes differ; regularizer if they differ in none."""
     cells = [c.labels for c in changes if c.labels]
     return [role for role in ROLES if len({labels[role] for labels in cells}) > 1] or ["regularizer"]
-
-
-def tables_of(found: Versus) -> list[Table]:
-    """A table for each data set: a row for each cell, the change of each measure in a column."""
-    parts: dict[str, list[Change]] = {}
-    for change in found.changes:
-        parts.setdefault(change.dataset, []).append(change)
-    first, second = found.names
-    about = f"Change from {first} to {second}: in % on the log scale for positive measures that are better when lower"
-    footers = (
-        f"{about}, else in units; with its 95 % Student-t interval over seeds, which one seed does not give.",
-        "All cells: averaged over the cells that all seeds completed in both runs, within a seed first.",
-        *found.notes,
-    )
-    return [_table(dataset, part, found, footers) for dataset, part in parts.items()]
-
-
-def _table(dataset: str, part: Sequence[Change], found: Versus, footers: tuple[str, ...]) -> Table:
-    roles = [role for role in _varying(part) if role != "dataset"] or ["regularizer"]
-    cells = [c for c in part if c.cell != ALL]
-    constants = {r: labels.pop() for r in ROLES if r not in roles and len(labels := {c.labels[r] for c in cells}) == 1}
-    columns = [Column(role, role, "role", keep=1000) for role in roles]
-    for i, name in enumerate(dict.fromkeys(c.measure for c in part)):
-        scales = {c.effect.scale for c in part if c.measure == name and c.effect.n}
-        arrow = {"lower": " ↓", "higher": " ↑", None: ""}[next(c.better for c in part if c.measure == name)]
-        ratio = scales == {"ratio"}
-        columns.append(Column(name, f"{name}{arrow}", "percent" if ratio else "change", keep=300 - i))
-    columns.append(Column(OK, OK, "ok", keep=800))
-    inner = "regularizer" if "regularizer" in roles else roles[-1]  # the one that is no heading
-    rows = []
-    for id_ in dict.fromkeys(c.cell for c in (*cells, *part)):
-        mine = [c for c in part if c.cell == id_]
-        entries: dict[str, Entry] = {role: mine[0].labels.get(role, ALL if role == inner else "") for role in roles}
-        for column in columns:
-            if column.kind in ("percent", "change"):
-                effects = [c.effect for c in mine if c.measure == column.name]
-                entries[column.name] = (
-                    (effects[0].percent if column.kind == "percent" else effects[0].difference) if effects else None
-                )
-        entries[OK] = found.tallies.get(id_)
-        lost = max(c.failures for c in mine)
-        rows.append(Row(entries, note=f"{lost} failed only in {found.names[1]}" if lost else ""))
-    return Table(
-        f"{found.names[1]} against {found.names[0]}: {dataset}", constants, tuple(columns), tuple(rows), footers=footers
-    )

@@ -32,7 +32,7 @@ LAYERS = (
     "render tabulate",
     "compare gate",
     "compare_table plot overall versus",
-    "overall_table",
+    "overall_table versus_table",
     "cell evaluation facts feed registry results settings step",
     "choices compiled",
     "axes board exclude foreach isolation players sheets verdicts verify",

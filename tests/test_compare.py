@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from ganbench import compare, compare_table, effects, overall, versus
+from ganbench import compare, compare_table, effects, overall, versus, versus_table
 from ganbench.cli import main
 from ganbench.errors import ConfigError, ResultsError
 from ganbench.gate import Gate, check
@@ -161,6 +161,67 @@ def test_two_runs_are_matched_by_identity_and_seed(tmp_path):
     assert table.query("measure == 'step_ms'")["percent"].eq(0).all()
     with pytest.raises(ResultsError, match="no trial in common"):
         versus.versus(a, Results(making.make_run(tmp_path / "c", {"other": None})))
+
+
+def many_seeds(folder, values):
+    """Two runs of two cells and as many seeds as ``values`` [runs, cells, seeds] has."""
+    runs = []
+    for name, cells in zip(("a", "b"), values, strict=True):
+        run = making.make_run(folder / name, {"hinge": None, "minimax": None}, seeds=tuple(range(len(cells[0]))))
+        for loss, seeds in zip(("hinge", "minimax"), cells, strict=True):
+            for seed, fd in enumerate(seeds):
+                making.add_trial(run, loss, seed, measures={"fd": Value(last=float(fd), better="lower")})
+        runs.append(Results(run))
+    return runs
+
+
+def test_changes_between_runs_are_one_family_of_tests_and_times_are_not_in_it(tmp_path):
+    values = np.exp(np.random.default_rng(5).normal(size=(2, 2, 8)))
+    a, b = many_seeds(tmp_path, values)
+    found = versus.versus(a, b)
+    changes = {c.cell: c for c in found.changes if c.measure == "fd"}
+    logs = np.log(values[1] / values[0])
+    ps = [scipy.stats.ttest_1samp(x, 0).pvalue for x in (logs.mean(0), *logs)]
+    assert [c.test.p for c in changes.values()] == pytest.approx(scipy_holm(ps))
+    assert [c.test.flip for c in changes.values()] == effects.holm([c.effect.flip for c in changes.values()])
+    assert {c.test.tests for c in changes.values()} == {3}
+    assert all(c.test == effects.Tested() for c in found.changes if c.measure == "step_ms")
+    table = a.compare(b)
+    assert table.query("measure == 'fd'")["p"].tolist() == [c.test.p for c in changes.values()]
+    assert table.query("measure == 'step_ms'")["p"].isna().all()
+
+
+def scipy_holm(ps):
+    """Holm's p by its definition: the largest of (m - rank) p over all that are at most as large."""
+    order = sorted(ps)
+    stepped = [min(1.0, max((len(ps) - j) * order[j] for j in range(i + 1))) for i in range(len(ps))]
+    return [stepped[order.index(p)] for p in ps]
+
+
+@pytest.mark.parametrize("style", ["rich", "md", "latex", "html", "csv", "json"])
+def test_every_style_shows_the_p_of_two_runs(style, tmp_path):
+    rng = np.random.default_rng(6)
+    base = np.exp(rng.normal(size=(2, 8)))
+    found = versus.versus(*many_seeds(tmp_path, [base, base * np.exp([[1.0], [0.0]] + 0.1 * rng.normal(size=(2, 8)))]))
+    p = {c.cell: c.test.p for c in found.changes if c.measure == "fd"}
+    text = render(versus_table.tables_of(found), style)
+    if style == "json":
+        rows = json.loads(text)[0]["rows"]
+        assert sorted(row["fd_p"] for row in rows) == sorted(p.values())
+    elif style == "csv":
+        assert {"fd_p", "fd_p_flip", "fd_p_need"} <= set(text.splitlines()[0].split(","))
+        assert all(repr(value) in text for value in p.values())
+    else:
+        assert "0.001" in text  # that of the cell that differs by a factor of e
+        assert "over the 3 tests" in text
+
+
+def test_two_runs_of_few_seeds_say_how_many_a_test_takes_and_of_one_seed_nothing(tmp_path):
+    (table,) = versus_table.tables_of(versus.versus(*map(Results, two_runs(tmp_path / "few", 1.2))))
+    assert {str(row.entries["fd_p"]) for row in table.rows} == {"need 7"}
+    assert any("3 tests take 7 seeds" in footer for footer in table.footers)
+    (one,) = versus_table.tables_of(versus.versus(*many_seeds(tmp_path / "one", np.ones((2, 2, 1)))))
+    assert "fd_p" not in [c.name for c in one.columns]
 
 
 def test_times_of_another_machine_are_not_compared_and_changed_code_is_named(tmp_path):

@@ -105,7 +105,7 @@ def _table(args: argparse.Namespace) -> int:
 
 
 def _compare(args: argparse.Namespace) -> int:
-    from ganbench import compare, compare_table, gate, versus
+    from ganbench import compare, compare_table, gate, versus, versus_table
     from ganbench.results import load
 
     gates = [gate.Gate.parse(text) for text in args.fail_on]
@@ -113,7 +113,7 @@ def _compare(args: argparse.Namespace) -> int:
     results = load(args.run, args.results)
     if args.other is not None:
         pair = versus.versus(results, load(args.other, args.results), show=measures)
-        _print(versus.tables_of(pair), args)
+        _print(versus_table.tables_of(pair), args)
         outcomes = [gate.check(g, pair.named(g.measure)) for g in gates]
     else:
         by = names(args.by)
