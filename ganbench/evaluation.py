@@ -106,14 +106,18 @@ class Bench:
         bench = cls(dataset, bound, views, real, other, seed, metrics)
         bench.floors.update(bench._stored("floors", lambda: bench.measure(other, floor=True)))
         if spec.size <= NULL_UP_TO:
-            null = Samples(gaussian(other.x, spec, stream(seed, "eval-null")), other.y)
-            bench.nulls.update(bench._stored("nulls", lambda: bench.measure(null)))
+            bench.nulls.update(bench._stored("nulls", bench._null))
         return bench
 
     @property
     def n(self) -> int:
         """Samples on each side."""
         return len(self.real)
+
+    def _null(self) -> Reading:
+        """The measures of the null model."""
+        drawn = gaussian(self.other.x, self.dataset.spec(), stream(self.seed, "eval-null"))
+        return self.measure(Samples(drawn, self.other.y))
 
     def measure(self, fake: Tensor | Samples, *, floor: bool = False) -> Reading:
         """Every measure of ``fake [n, *shape]`` against the reference; a metric draws from its own stream.

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from ganbench import keeping
+from ganbench import evaluation, keeping
 from ganbench.errors import ContractError
 from ganbench.evaluation import Bench, gaussian
 from ganbench.metric import Measure, Metric
@@ -142,11 +142,14 @@ class Costly(Metric, name="costly"):
 def test_floors_and_nulls_are_found_again_where_they_were_dear(registry, monkeypatch, tmp_path):
     monkeypatch.setenv("GANBENCH_CACHE", str(tmp_path))
     monkeypatch.setattr(keeping, "WORTH_S", 0.0)
+    drawn = []
+    monkeypatch.setattr(evaluation, "gaussian", lambda *given: drawn.append(given) or gaussian(*given))
     first, again = (
         Bench.prepare(registry.create("dataset", "digits"), [Costly()], n=50, seed=0, device=CPU) for _ in range(2)
     )
     assert (first.floors, first.nulls) == (again.floors, again.nulls) == ({"a": 1.0}, {"a": 1.0})
     assert Costly.asked == 2
+    assert len(drawn) == 1, "the null model was drawn for nothing"
 
 
 def test_metrics_of_one_extractor_share_it_and_their_time_is_told_apart(registry):

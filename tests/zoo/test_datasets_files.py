@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from ganbench import ConfigError, Dataset, Levels, Sampler, Samples, data_roots, stream
+from ganbench import ConfigError, Dataset, Levels, Sampler, Samples, codeprint, data_roots, stream
 from ganbench import plan as planning
 from ganbench.grid import Grid
 from ganbench.registry import Registry
@@ -383,6 +383,36 @@ def test_what_was_damaged_is_replaced(tmp_path):
     path.write_bytes(path.read_bytes()[:-1])
     assert torch.equal(both(dataset)[0].levels, first)
     assert not list(path.parent.glob("*.partial"))
+
+
+def test_a_level_that_has_changed_on_disk_is_noticed(tmp_path):
+    dataset = MNIST(checksum=False)
+    first = both(dataset)[0].levels.clone()
+    (path,) = (tmp_path / "cache" / "levels").glob("mnist-train-*")
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.unlink()  # a mapped file is not written into
+    path.write_bytes(content)
+    assert torch.equal(both(dataset)[0].levels, first)
+    assert path.read_bytes() != bytes(content), "the damaged file is still there"
+
+
+def test_training_and_evaluations_of_a_process_share_one_mapping():
+    dataset = MNIST(checksum=False)
+    dataset.load("train", RNG)  # the first time it is read from the sources
+    one, other = dataset.load("train", RNG), dataset.load("train", RNG)
+    assert one.levels.data_ptr() == other.levels.data_ptr()
+
+
+def test_what_was_kept_by_other_code_is_read_again(monkeypatch):
+    dataset = MNIST(checksum=False)
+    dataset.load("train", RNG)
+    monkeypatch.setitem(codeprint._HASHES, MNIST, "another")
+    reads = []
+    read = datasets_mnist.read_split
+    monkeypatch.setattr(datasets_mnist, "read_split", lambda *given: reads.append(given) or read(*given))
+    dataset.load("train", RNG)
+    assert len(reads) == 1
 
 
 def test_a_cache_that_cannot_be_written_costs_a_warning(tmp_path):
