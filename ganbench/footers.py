@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ganbench.arrivals import MOST
 from ganbench.errors import ResultsError
 from ganbench.records import read_json
 from ganbench.stats import Estimate
@@ -71,11 +72,22 @@ def footers_of(
         said.append("ema: of the generator's running average; without it, of its last iterate.")
     if any(c.kind == "time" for c in columns):
         said.append(_clock(live, columns, asked, rows))
+    said += _targets(columns)
+    said += _protocol(live, {c.name for c in columns})
+    return tuple(said)
+
+
+def _targets(columns: Sequence[Column]) -> list[str]:
+    """What the times to targets are, and the areas beside them."""
+    said = []
     if any(c.header.startswith("s to ") for c in columns if c.kind == "extra"):
         text = "S to a target: seconds of training, evaluations excluded, until an evaluation first reached it"
         said.append(f"{text}: the median over trials (those that did/all), with misses and failures as infinite.")
-    said += _protocol(live, {c.name for c in columns})
-    return tuple(said)
+    if any(c.header == "area" and c.kind == "share" for c in columns):
+        text = "Area: under the share of trials that are there within r times the fastest row of the same seed"
+        text += f", from r = 1 to {MOST:g}; 1: always the fastest, 0: never within {MOST:g} times it"
+        said.append(f"{text}; with its 95 % Student-t interval over seeds.")
+    return said
 
 
 def _protocol(live: Sequence[Trial], hidden: set[str]) -> list[str]:

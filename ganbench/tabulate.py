@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ganbench import stats
+from ganbench.arrivals import areas
 from ganbench.differences import differences_of, ratios_of, scale_of
 from ganbench.errors import ResultsError, nearest
 from ganbench.footers import footers_of, machine, refusals
@@ -249,7 +250,11 @@ def _table(part: Sequence[Trial], asked: Asked) -> Table:  # noqa: PLR0915 # one
                 columns.append(Column(f"{c.name}_percent", f"Δ {c.header} %", "percent", keep=c.keep - 40))
     columns += more
     goals = {goal: f"s to {m} {t:g}" for m, t in asked.targets.items() if (goal := target_column(m, t)) in part[0]}
-    columns += [Column(goal, header, "extra", keep=290) for goal, header in goals.items()]
+    soon = {goal: areas(groups, averaged, goal) for goal in goals}
+    for goal, header in goals.items():
+        columns.append(Column(goal, header, "extra", keep=290))
+        if soon[goal]:
+            columns.append(Column(f"{goal}_area", "area", "share", keep=280))
     timed = any(is_number(t.get(STEP)) for t in live if t["status"] == "done")
     compared = timed and role not in averaged
     ratios = ratios_of(groups, live, role, label, averaged, pairs, asked.times) if compared else {}
@@ -273,6 +278,7 @@ def _table(part: Sequence[Trial], asked: Asked) -> Table:  # noqa: PLR0915 # one
             elif column.name in goals:
                 seconds = [t[column.name] for t in group.trials if not math.isnan(t[column.name])]
                 values[column.name] = target_text(seconds) if seconds else None
+                values[f"{column.name}_area"] = soon[column.name].get(i)
             elif column.kind == "extra":
                 values[column.name] = _extra(group, column.name, averaged, pairs)
         for name, found in changes.items():

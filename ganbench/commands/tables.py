@@ -134,14 +134,16 @@ def _compare(args: argparse.Namespace) -> int:
 
 
 def _rank(args: argparse.Namespace) -> int:
-    from ganbench import overall, overall_table
+    from ganbench import arrivals_table, overall, overall_table
     from ganbench.results import load
 
     results = load(args.run, args.results)
     show = names(args.measure)
     found = overall.overall(results.records, results.measures, role=args.by, show=show, baseline=args.baseline)
     why = overall.left_out(results.records, results.measures, show=show)
-    _print(overall_table.tables_of(found, run=results.name, profiles=args.profile, left_out=why), args)
+    made = overall_table.tables_of(found, run=results.name, profiles=args.profile, left_out=why)
+    soon = arrivals_table.arrivals(results.records, results.targets, role=args.by)
+    _print([*made, *arrivals_table.tables_of(soon, run=results.name, profiles=args.profile)], args)
     return 0
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ganbench import overall_table, verdicts
+from ganbench import arrivals_table, overall_table, verdicts
 from ganbench.errors import ResultsError
 from ganbench.numerals import change_text
 from ganbench.overall import left_out, overall
@@ -44,6 +44,8 @@ def _overall(results: Results, baseline: str) -> list[Table]:
     found = [one for one in found if one.blocks > 1]
     why = left_out(results.records, results.measures)
     made = overall_table.tables_of(found, run=results.name, left_out=why) if found else []
+    soon = [one for one in arrivals_table.arrivals(results.records, results.targets, role=role) if one.blocks > 1]
+    made += arrivals_table.tables_of(soon, run=results.name)
     # the tally of a page names failures
     return [replace(t, rows=tuple(replace(row, note="") for row in t.rows)) for t in made]
 
