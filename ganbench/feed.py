@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,7 +17,7 @@ from ganbench.state import Side, Slots, Turn, Turns
 from ganbench.streaming import Streamed, placed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ganbench.networks import Network
     from ganbench.regularizer import Regularizer
@@ -31,15 +32,15 @@ PLAYERS: tuple[Side, Side] = ("d", "g")
 class Shuffled:
     """Batches of a finite set in shuffled epochs; an epoch's remainder opens the next batch."""
 
-    def __init__(self, samples: Samples | Streamed, rng: Generator) -> None:
-        self.samples, self.rng = samples, rng
+    def __init__(self, samples: Samples | Streamed, rng: Generator, size: int) -> None:
+        self.samples, self.rng, self.size = samples, rng, size
         self.order = torch.empty(0, dtype=torch.int64)
 
-    def batches(self, n: int, size: int) -> Samples:
+    def batches(self, n: int) -> Samples:
         """The next ``n`` batches, [n, size, ...]."""
-        drawn = self.draw(n * size)
-        labels = None if drawn.y is None else drawn.y.view(n, size)
-        return Samples(drawn.x.view(n, size, *drawn.x.shape[1:]), labels)
+        drawn = self.draw(n * self.size)
+        labels = None if drawn.y is None else drawn.y.view(n, self.size)
+        return Samples(drawn.x.view(n, self.size, *drawn.x.shape[1:]), labels)
 
     def draw(self, n: int) -> Samples:
         """The next ``n`` samples."""
@@ -52,19 +53,101 @@ class Shuffled:
         self.samples.expect(self.order, n)
         return batch
 
+    def state(self) -> dict[str, Tensor]:
+        """The position of the stream, and what is left of the epoch."""
+        return {"stream": self.rng.get_state(), "order": self.order}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from ``state()``."""
+        self.rng.set_state(state["stream"])
+        self.order = state["order"]
+
 
 class Fresh:
-    """Batches of an endless sampler."""
+    """Batches of an endless sampler, of which always the same ``ahead`` are drawn by one call.
 
-    def __init__(self, sampler: Sampler, rng: Generator) -> None:
-        self.sampler, self.rng = sampler, rng
-        self.order = torch.empty(0, dtype=torch.int64)
+    They are counted from the first batch, so that neither where training is cut nor how much is asked for at once
+    changes a number.
+    """
 
-    def batches(self, n: int, size: int) -> Samples:
-        """``n`` fresh batches, [n, size, ...]."""
-        drawn = [self.sampler.sample(size, self.rng) for _ in range(n)]
-        labels = [d.y for d in drawn if d.y is not None]
-        return Samples(torch.stack([d.x for d in drawn]), torch.stack(labels) if labels else None)
+    def __init__(self, sampler: Sampler, rng: Generator, size: int, ahead: int) -> None:
+        self.sampler, self.rng, self.size, self.ahead = sampler, rng, size, ahead
+        self.taken = 0
+        """Batches of the block in hand that are given out."""
+        self._block: Samples | None = None
+        self._begun = rng.get_state()
+
+    def batches(self, n: int) -> Samples:
+        """The next ``n`` batches, [n, size, ...]."""
+        parts = []
+        while n:
+            block = self._drawn()
+            end = min(self.taken + n, self.ahead)
+            part = slice(self.taken, end)
+            parts.append(Samples(block.x[part], None if block.y is None else block.y[part]))
+            n, self.taken = n - (end - self.taken), end
+            if end == self.ahead:
+                self._block, self.taken = None, 0
+        if len(parts) == 1:
+            return parts[0]
+        labels = [part.y for part in parts if part.y is not None]
+        return Samples(torch.cat([part.x for part in parts]), torch.cat(labels) if labels else None)
+
+    def _drawn(self) -> Samples:
+        """The block in hand, [ahead, size, ...]."""
+        if self._block is None:
+            self._begun = self.rng.get_state()
+            drawn = self.sampler.sample(self.ahead * self.size, self.rng)
+            labels = None if drawn.y is None else drawn.y.view(self.ahead, self.size)
+            self._block = Samples(drawn.x.view(self.ahead, self.size, *drawn.x.shape[1:]), labels)
+        return self._block
+
+    def state(self) -> dict[str, Tensor]:
+        """The position of the stream where the block in hand begins, and how many of its batches are given out."""
+        begun = self.rng.get_state() if self._block is None else self._begun
+        return {"stream": begun, "taken": torch.tensor(self.taken)}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from ``state()``."""
+        self.rng.set_state(state["stream"])
+        self.taken, self._block = int(state["taken"]), None
+
+
+class Latents:
+    """Standard normal latents for batches of ``size``, drawn on the CPU."""
+
+    def __init__(self, rng: Generator, size: int, latent: int, dtype: torch.dtype) -> None:
+        self.rng, self.shape, self.dtype = rng, (size, latent), dtype
+        self._blocks = None if size * latent % CHUNK == 0 else Fresh(_Normal(latent, dtype), rng, size, CHUNK)
+
+    def batches(self, n: int, into: Tensor | None = None) -> Tensor:
+        """The latents of the next ``n`` turns, [n, B, latent]; ``into`` is memory for them."""
+        if self._blocks is None:
+            return torch.randn(n, *self.shape, generator=self.rng, dtype=self.dtype, out=into)
+        drawn = self._blocks.batches(n).x
+        return drawn if into is None else into.copy_(drawn)
+
+    def state(self) -> dict[str, Tensor]:
+        """The position of the stream."""
+        return {"stream": self.rng.get_state()} if self._blocks is None else self._blocks.state()
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from ``state()``."""
+        if self._blocks is None:
+            self.rng.set_state(state["stream"])
+        else:
+            self._blocks.restore(state)
+
+
+@dataclass(frozen=True)
+class _Normal:
+    """Latents as an endless sampler, for sizes of which several draws are not one draw of their total."""
+
+    latent: int
+    dtype: torch.dtype
+
+    def sample(self, n: int, rng: Generator) -> Samples:
+        return Samples(torch.randn(n, self.latent, generator=rng, dtype=self.dtype))
 
 
 class Feed:
@@ -92,15 +175,17 @@ class Feed:
         self.discriminator, self.d_noise = discriminator, stream(seed, "noise-d")
         self.regularizers, self.batch, self.d_turns, self.latent = regularizers, batch, d_turns, latent
         self.shape, self.dtype, self.device = shape, dtype, device
-        self.latents = stream(seed, "latent")
+        self.latents = Latents(stream(seed, "latent"), batch, latent, dtype)
         self.noise = [stream(seed, f"regularizer-{i}") for i in range(len(regularizers))]
         data = stream(seed, "data")
         if isinstance(source, Samples):
             if len(source) < batch:
                 raise ConfigError(f"the training set has {len(source)} samples, a batch needs {batch}")
-            self.real: Shuffled | Fresh = Shuffled(placed(source, device, dtype), data)
+            self.real: Shuffled | Fresh = Shuffled(placed(source, device, dtype), data, batch)
         else:
-            self.real = Fresh(source, data)
+            # of the data alone: cells that differ in anything else have the same numbers
+            ahead = BLOCK_BYTES // (batch * math.prod(shape) * torch.float32.itemsize)
+            self.real = Fresh(source, data, batch, max(1, min(BLOCK_STEPS, ahead)))
 
     @property
     def longest(self) -> int:
@@ -117,10 +202,10 @@ class Feed:
 
         They are the numbers that ``n`` calls for one step draw.
         """
-        drawn = self.real.batches(n * self.d_turns, self.batch)
+        drawn = self.real.batches(n * self.d_turns)
         x = drawn.x.to(self.device, self.dtype).view(n, self.d_turns, *drawn.x.shape[1:])
         y = None if drawn.y is None else drawn.y.to(self.device).view(n, self.d_turns, self.batch)
-        latents = self._latents(n * (self.d_turns + 1)).to(self.device, non_blocking=True)
+        latents = self.latents.batches(n * (self.d_turns + 1)).to(self.device, non_blocking=True)
         latents = latents.view(n, self.d_turns + 1, self.batch, self.latent)
         noise = self._noise(active, n)
         redrawn = self._redrawn(n)
@@ -130,13 +215,6 @@ class Feed:
         ]
         last = turns[-1]
         return Turns(tuple(turns), Turn(last.real, last.labels, latents[:, -1], noise[-1], redrawn[-1]))
-
-    def _latents(self, n: int) -> Tensor:
-        """Latents of the next ``n`` turns, [n, B, latent]."""
-        shape = self.batch, self.latent
-        if self.batch * self.latent % CHUNK == 0:
-            return torch.randn(n, *shape, generator=self.latents, dtype=self.dtype)
-        return torch.stack([torch.randn(shape, generator=self.latents, dtype=self.dtype) for _ in range(n)])
 
     def _noise(self, active: Sequence[bool], n: int) -> list[tuple[Slots, ...]]:
         """For each turn of a step, the noise of each regularizer with a leading axis [n]."""
@@ -166,18 +244,20 @@ class Feed:
 
     def state(self) -> dict[str, Tensor]:
         """Positions of all the streams and of the data, as tensors."""
-        streams = {"latent": self.latents, "data": self.real.rng, "noise-d": self.d_noise}
-        streams |= {f"regularizer-{i}": rng for i, rng in enumerate(self.noise)}
-        return {f"stream.{name}": rng.get_state() for name, rng in streams.items()} | {"order": self.real.order}
+        found = {"stream.noise-d": self.d_noise.get_state()}
+        found |= {f"stream.regularizer-{i}": rng.get_state() for i, rng in enumerate(self.noise)}
+        for part, source in (("latent", self.latents), ("data", self.real)):
+            found |= {f"{name}.{part}": value for name, value in source.state().items()}
+        return found
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Go on from ``state()``."""
-        self.latents.set_state(state["stream.latent"])
-        self.real.rng.set_state(state["stream.data"])
         self.d_noise.set_state(state["stream.noise-d"])
         for i, rng in enumerate(self.noise):
             rng.set_state(state[f"stream.regularizer-{i}"])
-        self.real.order = state["order"]
+        for part, source in (("latent", self.latents), ("data", self.real)):
+            own = f".{part}"
+            source.restore({name.removesuffix(own): value for name, value in state.items() if name.endswith(own)})
 
 
 def _joined(steps: Sequence[Slots]) -> Slots:

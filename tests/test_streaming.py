@@ -39,7 +39,7 @@ def test_taken_samples_are_those_of_the_whole_set():
 
 
 def drawn(source: Samples | Streamed, sizes: list[int]) -> list[Samples]:
-    shuffled = Shuffled(source, stream(3, "data"))
+    shuffled = Shuffled(source, stream(3, "data"), 4)
     return [shuffled.draw(n) for n in sizes]
 
 
@@ -52,7 +52,7 @@ def test_streamed_batches_are_the_resident_ones(sizes):
 
 def test_batches_are_fetched_before_they_are_asked_for():
     source = Streamed(levels(), CPU)
-    shuffled = Shuffled(source, stream(0, "data"))
+    shuffled = Shuffled(source, stream(0, "data"), 4)
     shuffled.draw(4)
     assert len(source._ahead) == AHEAD == 4
     waiting = [fetched.result().y.tolist() for _, fetched in source._ahead]

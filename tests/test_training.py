@@ -224,7 +224,7 @@ def test_one_epoch_shows_every_sample_once():
     from ganbench.samples import Samples
     from ganbench.seeding import stream
 
-    source = Shuffled(Samples(torch.arange(10.0)[:, None], torch.arange(10)), stream(0, "data"))
+    source = Shuffled(Samples(torch.arange(10.0)[:, None], torch.arange(10)), stream(0, "data"), 4)
     drawn = torch.cat([source.draw(4).x[:, 0] for _ in range(5)])
     assert sorted(drawn[:10].tolist()) == list(range(10))
     assert sorted(drawn[10:].tolist()) == list(range(10))

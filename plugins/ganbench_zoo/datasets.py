@@ -49,7 +49,8 @@ class Mixture:
 
         modes, dimension = self.centres.shape
         k = torch.randint(modes, (n,), generator=rng)
-        return Samples(self.centres[k] + self.std * torch.randn(n, dimension, generator=rng))
+        noise = torch.randn(n, dimension, generator=rng)
+        return Samples(torch.add(self.centres.index_select(0, k), noise, alpha=self.std))
 
 
 def _mixture(spec: SampleSpec) -> Mixture:
