@@ -92,7 +92,7 @@ def test_so_does_a_compiled_one(small: dict[str, Any], registry: Registry, tmp_p
 def test_a_block_of_steps_is_fed_what_single_steps_are(
     small: dict[str, Any], registry: Registry, tmp_path: Path
 ) -> None:
-    """Batches of 8 x 4 latents are drawn at once, of 7 x 3 one by one; both are the numbers of single draws."""
+    """Batches of 8 x 4 latents are drawn at once, of 7 x 3 in blocks of always the same 16."""
     for batch, latent in ((8, 4), (7, 3)):
         small["run"]["batch"] = batch
         small["grid"]["generator"] = {"use": "mlp", "width": 8, "latent": latent}
