@@ -1,9 +1,10 @@
-"""How trials advance: one by one and plainly, all seeds of a cell in one mapped step, either of them compiled."""
+"""How trials advance: one by one and plainly, all seeds of a cell in one traced step, either of them compiled."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import sys
 from collections.abc import Sequence
 from typing import Protocol, TypeAlias
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from ganbench import compiled
+from ganbench.errors import ContractError
 from ganbench.feed import runs, split
 from ganbench.graph import Flat, Graph, ordered, paths
 from ganbench.lift import Step, Transforms, over_seeds, stack, stack_turns, unstack
@@ -112,7 +114,7 @@ class Together:
                 return game.finish(update.step(game, state, turns))
 
             whole = over_seeds(step) if self.mapped else step
-            self.kinds[active] = _Compiled(whole, self) if self.compiled else _Kind(whole, self)
+            self.kinds[active] = _Compiled(whole, self) if self.compiled else _Traced(whole, self)
         return self.kinds[active]
 
     def logs(self, trainer: Trainer) -> dict[str, Tensor]:
@@ -159,6 +161,37 @@ class _Kind:
     def run(self, state: Flat, turns: Turns) -> tuple[Flat, dict[str, Tensor]]:
         after = self.step(pytree.tree_unflatten(state, self.shape), turns)
         return ordered(after, self.names), after.logs
+
+
+class _Traced(_Kind):
+    """One kind of step, traced once and repeated; as Python runs it where it cannot be traced."""
+
+    def __init__(self, step: Step, engine: Together) -> None:
+        super().__init__(step, engine)
+        self.graph: Graph | None = Graph(step, engine.template, compiled=False)
+        self.fresh = True
+
+    def run(self, state: Flat, turns: Turns) -> tuple[Flat, dict[str, Tensor]]:
+        if self.fresh:
+            return self._first(state, turns)
+        return super().run(state, turns) if self.graph is None else self._repeat(self.graph, state, turns)
+
+    def _first(self, state: Flat, turns: Turns) -> tuple[Flat, dict[str, Tensor]]:
+        self.fresh = False
+        try:
+            if self.graph is not None:
+                return self._repeat(self.graph, state, turns)
+        except ContractError:
+            raise
+        except Exception as error:  # noqa: BLE001 # a plugin may do anything with a tensor; an error of its own comes again
+            self.graph = None
+            why = f"{type(error).__name__}: {error}".splitlines()[0]
+            sys.stderr.write(f"the step cannot be traced, so that Python runs it, slower: {why}\n")
+        return super().run(state, turns)
+
+    def _repeat(self, graph: Graph, state: Flat, turns: Turns) -> tuple[Flat, dict[str, Tensor]]:
+        out, n = graph.run(state, turns), len(self.names)
+        return out[:n], dict(zip(graph.logs, out[n:], strict=True))
 
 
 class _Compiled(_Kind):

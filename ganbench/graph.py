@@ -1,4 +1,4 @@
-"""A whole step as one compiled graph: both gradients, both optimizers and the average, without a break."""
+"""A whole step as one graph, compiled or repeated: both gradients, both optimizers and the average, without a break."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from torch.utils import _pytree as pytree
 from ganbench import compiled as compiled_before
 from ganbench.errors import ContractError
 from ganbench.lift import Step
+from ganbench.passes import clean
 from ganbench.state import State, Turns
+from ganbench.torchscript import scripted
 
 Flat = list[Tensor]
 """The tensors of a state in the order of its template, without logs."""
@@ -31,14 +33,14 @@ OPTIONS: dict[str, Any] = {
 
 
 class Graph:
-    """``step`` traced once, for tensors like those it first sees, and compiled.
+    """``step`` traced once, for tensors like those it first sees, and compiled, or cleaned and repeated as it is.
 
     Tracing runs the step on tensors without numbers, so what is not a tensor (coefficients, the set of active
     regularizers) is a constant of the graph, and a step that branches on a number of a tensor is refused.
     """
 
-    def __init__(self, step: Step, template: State) -> None:
-        self.step = step
+    def __init__(self, step: Step, template: State, *, compiled: bool = True) -> None:
+        self.step, self.compiled = step, compiled
         self.template = template._replace(logs={})
         self.names = paths(self.template)
         self.logs: list[str] = []
@@ -49,10 +51,10 @@ class Graph:
         """The tensors of the state after the step, and its logs."""
         inputs = [*state, *(leaf for leaf in pytree.tree_leaves(turns) if isinstance(leaf, Tensor))]
         if self._call is None:
-            self._call = self._compiled(inputs, turns)
+            self._call = self._traced(inputs, turns)
         return self._call(inputs)
 
-    def _compiled(self, inputs: Flat, turns: Turns) -> Callable[[Flat], Flat]:
+    def _traced(self, inputs: Flat, turns: Turns) -> Callable[[Flat], Flat]:
         from torch.fx.experimental.proxy_tensor import make_fx
 
         shape = pytree.tree_structure(self.template)
@@ -70,7 +72,7 @@ class Graph:
 
         # what a network holds beside parameters and buffers is a constant, not without numbers
         traced = make_fx(flat, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
-        compiled = compile_traced(traced, inputs)
+        compiled = compile_traced(traced, inputs) if self.compiled else repeat_traced(traced, inputs)
         if inputs[0].device.type == "cuda":
             return Replayed(compiled, inputs)
         return lambda tensors: list(compiled(*tensors))
@@ -84,6 +86,17 @@ def compile_traced(traced: torch.fx.GraphModule, inputs: Flat) -> Callable[..., 
     with warnings.catch_warnings(action="ignore"):  # the compiler warns of its own code
         compiled: Any = compile_fx(traced, inputs, config_patches=OPTIONS)
     return cast("Callable[..., Sequence[Tensor]]", compiled)
+
+
+def repeat_traced(traced: torch.fx.GraphModule, inputs: Flat) -> Callable[..., Sequence[Tensor]]:
+    """``traced``, cleaned, for torch's own interpreter; for Python's if that does not take it."""
+    clean(traced)
+    try:
+        repeated = scripted(traced)
+        repeated(*inputs)
+    except Exception:  # noqa: BLE001 # a plugin's operation may be anything; Python calls what there is
+        return cast("Callable[..., Sequence[Tensor]]", traced)
+    return repeated
 
 
 def prepare_compiler() -> None:

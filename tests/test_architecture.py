@@ -20,7 +20,7 @@ CORE = Path(ganbench.__file__).parent
 ZOO = CORE.parent / "plugins" / "ganbench_zoo"
 LOGGERS = CORE.parent / "plugins" / "ganbench_loggers"
 LAYERS = (
-    "canvas charts errors eta hookspecs neighbours samples seeding state stats timing",
+    "canvas charts errors eta hookspecs neighbours passes samples seeding state stats timing torchscript",
     "machine pacing pictures",
     "bank component derivatives devices effects observers processes ranking records table text",
     "checkpoint codeprint dataset environment factors loss metric networks optimizer regularizer standing tracking",
