@@ -12,20 +12,23 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from ganbench import Batch, Component, ConfigError, ContractError, DStep, GStep, Regularizer, field, hookimpl
+from ganbench_zoo.filtering import filtered, resampled
 from ganbench_zoo.images import (
     brightened,
     contrasted,
+    covered,
     cut,
     flipped,
     hued,
     inverted,
+    per_sample,
     saturated,
     shifted,
     turned,
-    warped,
 )
 from ganbench_zoo.losses import CRITICS
 from ganbench_zoo.penalties_score import discriminators_turn
+from ganbench_zoo.wavelets import bands, symlet
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -101,6 +104,7 @@ class Adaptive(Regularizer):
         move = len(at.real_scores) * self.interval / (1000 * self.kimg)
         p = (state["p"] + move * (signs / turns - self.target).sign()).clamp(0.0, 1.0)
         return {
+            **state,
             "p": torch.where(due, p, state["p"]),
             "signs": torch.where(due, 0.0, signs),
             "turns": torch.where(due, 0.0, turns),
@@ -123,24 +127,40 @@ class ADA(Adaptive, name="ada", source="https://arxiv.org/abs/2006.06676"):
     """D sees T(x) for real and fake x in both turns; every part of T is applied to a sample with probability p.
 
     p <- p + sign(r - target) B interval / (1000 kimg) every ``interval`` turns, within [0, 1]; r is the mean sign of
-    the real scores in between, after augmentation. T is the paper's pixel blitting, geometry and colour, as far as
-    the policy goes. Blit: a flip of left and right with probability 1/2; a turn by a multiple of 90 degrees (square
-    images); a shift by up to 1/8 of each side in whole pixels, mirrored at the edge. Geometry, one bilinear resampling
-    mirrored at the edge, where the paper has a wavelet's filters: scaling by 2^N(0, 0.2^2); a rotation by U(-180, 180)
-    degrees; scaling by s = 2^N(0, 0.2^2) to the right and 1 / s down; a second such rotation; a shift by N(0, 0.125^2)
-    of each side. Each of the rotations has probability 1 - sqrt(1 - p), so that one of them has p. Color: brightness
-    + N(0, 0.2^2); contrast times 2^N(0, 0.5^2); luma flipped with probability 1/2; hue turned by U(-180, 180) degrees
-    (three channels); saturation times 2^N(0, 1). Each is gated by p apart.
+    the real scores in between, after augmentation. T is the paper's pipeline as far as the policy goes, in this order.
+    Blit: a flip of left and right with probability 1/2; a turn by a multiple of 90 degrees (square images); a shift by
+    up to 1/8 of each side in whole pixels. Geometry, one resampling at twice the resolution through the symlet of order
+    6: scaling by 2^N(0, 0.2^2); a rotation by U(-180, 180) degrees; scaling by s = 2^N(0, 0.2^2) to the right and 1 / s
+    down; a second such rotation; a shift by N(0, 0.125^2) of each side. Each of the rotations has probability
+    1 - sqrt(1 - p), so that one of them has p. Color: brightness + N(0, 0.2^2); contrast times 2^N(0, 0.5^2); luma
+    flipped with probability 1/2; hue turned by U(-180, 180) degrees (three channels); saturation times 2^N(0, 1).
+    Filter: each of four bands of frequencies, octaves of the symlet of order 2, times 2^N(0, 1), the power of a
+    spectrum of 10, 1, 1, 1 kept at each. Noise: + sigma N(0, 1) for each number, sigma = |N(0, 0.1^2)|. Cutout: zeros
+    in a rectangle of half of each side about a point U(0, 1)^2. Each is gated by p apart. Edges are mirrors. The paper
+    and its code train with the default policy.
     """
 
-    policy: tuple[Literal["blit", "geometry", "color"], ...] = ("blit", "geometry", "color")
+    policy: tuple[Literal["blit", "geometry", "color", "filter", "noise", "cutout"], ...] = (
+        "blit",
+        "geometry",
+        "color",
+    )
+
+    def init(self, params: Params) -> Slots:
+        like = next(iter(params.values()))
+        # the filters are constants that have to be where the step is
+        kept = {"low": symlet(6)} if "geometry" in self.policy else {}
+        kept |= {"bands": bands()} if "filter" in self.policy else {}
+        return super().init(params) | {name: like.new_tensor(taps) for name, taps in kept.items()}
 
     def noise(self, batch: Batch, rng: Generator) -> Slots:
         drawn: Slots = {}
         for side in ("real", "fake"):
-            drawn[f"gate-{side}"] = batch.uniform(rng, batch.size, 13)
-            drawn[f"uniform-{side}"] = batch.uniform(rng, batch.size, 8)
-            drawn[f"normal-{side}"] = batch.normal(rng, batch.size, 7)
+            drawn[f"gate-{side}"] = batch.uniform(rng, batch.size, 19)
+            drawn[f"uniform-{side}"] = batch.uniform(rng, batch.size, 10)
+            drawn[f"normal-{side}"] = batch.normal(rng, batch.size, 12)
+            if "noise" in self.policy:
+                drawn[f"pixels-{side}"] = batch.normal(rng)
         return drawn
 
     def augment(self, x: Tensor, side: Literal["real", "fake"], noise: Slots, state: Slots) -> Tensor:
@@ -161,7 +181,8 @@ class ADA(Adaptive, name="ada", source="https://arxiv.org/abs/2006.06676"):
             stretch = torch.where(gate[10], 2 ** (0.2 * n[4]), 1.0)
             first, second = (torch.where(on, (2 * v - 1) * math.pi, 0.0) for on, v in zip(turn, u[6:8], strict=True))
             right, down = (torch.where(gate[12], 0.125 * v * m, 0.0) for v, m in ((n[5], width), (n[6], height)))
-            x = warped(x, inverse(grow, first, stretch, second, right, down))
+            moved = resampled(x, inverse(grow, first, stretch, second, right, down), state["low"])
+            x = torch.where(per_sample(gate[8] | turn[0] | gate[10] | turn[1] | gate[12]), moved, x)
         if "color" in self.policy:
             x = brightened(x, torch.where(gate[3], 0.2 * n[0], 0.0))
             x = contrasted(x, torch.where(gate[4], 2 ** (0.5 * n[1]) - 1, 0.0))
@@ -169,10 +190,32 @@ class ADA(Adaptive, name="ada", source="https://arxiv.org/abs/2006.06676"):
             if x.shape[1] == 3:
                 x = hued(x, torch.where(gate[6], (2 * u[5] - 1) * math.pi, 0.0))
                 x = saturated(x, torch.where(gate[7], 2 ** n[2] - 1, 0.0))
+        if "filter" in self.policy:
+            on = noise[f"gate-{side}"][:, 13:17] < state["p"]
+            gains = gains_of(torch.where(on, 2 ** noise[f"normal-{side}"][:, 7:11], 1.0))
+            x = torch.where(per_sample(on.any(1)), filtered(x, gains @ state["bands"]), x)
+        if "noise" in self.policy:
+            x = x + per_sample(torch.where(gate[17], 0.1 * n[11].abs(), 0.0)) * noise[f"pixels-{side}"]
+        if "cutout" in self.policy:
+            x = covered(x, u[8], u[9], torch.where(gate[18], 0.5, 0.0))
         return x
 
     def mismatch(self, cell: Cell) -> str | None:
         return image_refusal(self.name, cell) or super().mismatch(cell)
+
+
+def gains_of(factors: Tensor) -> Tensor:
+    """The gains of four bands [B, 4]: the product over i of e_i / sqrt(mean of e_i^2 over the spectrum 10, 1, 1, 1).
+
+    e_i is 1 but for its i-th number, ``factors[:, i]`` [B, 4]: no factor changes the power of such images.
+    """
+    total = torch.ones_like(factors)
+    for i, share in enumerate((10 / 13, 1 / 13, 1 / 13, 1 / 13)):
+        factor = factors[:, i]
+        place = torch.arange(4, device=factors.device) == i
+        power = 1 + share * (factor.square() - 1)
+        total = total * torch.where(place, factor[:, None], 1.0) / power.sqrt()[:, None]
+    return total
 
 
 def inverse(grow: Tensor, first: Tensor, stretch: Tensor, second: Tensor, right: Tensor, down: Tensor) -> Tensor:

@@ -49,28 +49,20 @@ def shifted(x: Tensor, down: Tensor, right: Tensor, fill: Fill) -> Tensor:
     return x
 
 
-def warped(x: Tensor, source: Tensor) -> Tensor:
-    """``x`` resampled: pixel p from the centre shows what was at A p + b, with [A b] = ``source [B, 2, 3]``.
+def interpolated(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """``x [B, channels, height, width]`` at ``rows`` and ``columns`` [B, ...], bilinear; it goes on for ever.
 
-    p is (right, down) in pixels. Values between pixels are bilinear, beyond the edge a mirror image. It is linear in
-    ``x``, by gathers, so that any derivative exists.
+    It is linear in ``x``, by gathers, so that any derivative exists.
     """
     height, width = x.shape[2:]
-    down = torch.arange(height, device=x.device, dtype=source.dtype) - (height - 1) / 2
-    right = torch.arange(width, device=x.device, dtype=source.dtype) - (width - 1) / 2
-    at = [
-        row[:, 0, None, None] * right + row[:, 1, None, None] * down[:, None] + row[:, 2, None, None]
-        for row in source.unbind(1)
-    ]
-    columns, rows = (mirrored(at[i] + (n - 1) / 2, n) for i, n in ((0, width), (1, height)))
-    left, top = columns.floor().clamp(max=max(width - 2, 0)), rows.floor().clamp(max=max(height - 2, 0))
-    flat, total = x.flatten(2), torch.zeros_like(x)
+    top, left = rows.floor(), columns.floor()
+    flat, total = x.flatten(2), torch.zeros((), dtype=x.dtype, device=x.device)
     for across in (0, 1):
         for along in (0, 1):
-            c, r = (left + across).clamp(max=width - 1), (top + along).clamp(max=height - 1)
             share = (1 - (columns - left - across).abs()) * (1 - (rows - top - along).abs())
-            index = (r * width + c).long().flatten(1)[:, None].expand(-1, x.shape[1], -1)
-            total = total + flat.gather(2, index).reshape_as(x) * share[:, None]
+            index = ((top + along) % height * width + (left + across) % width).long()
+            read = flat.gather(2, index.flatten(1)[:, None].expand(-1, x.shape[1], -1))
+            total = total + read.reshape(*x.shape[:2], *index.shape[1:]) * share[:, None]
     return total
 
 
@@ -79,6 +71,18 @@ def mirrored(position: Tensor, n: int) -> Tensor:
     period = max(2 * (n - 1), 1)
     folded = position % period
     return torch.where(folded <= n - 1, folded, period - folded)
+
+
+def covered(x: Tensor, down: Tensor, right: Tensor, side: Tensor) -> Tensor:
+    """``x`` with zeros in a rectangle about ``down`` and ``right``, of ``side``, all [B] and shares of the sides.
+
+    A pixel is in it if its middle is nearer than half the rectangle's sides.
+    """
+    height, width = x.shape[2:]
+    rows = (torch.arange(height, device=x.device, dtype=x.dtype) + 0.5) / height - down[:, None]
+    columns = (torch.arange(width, device=x.device, dtype=x.dtype) + 0.5) / width - right[:, None]
+    near_rows, near_columns = rows.abs() < side[:, None] / 2, columns.abs() < side[:, None] / 2
+    return torch.where((near_rows[:, :, None] & near_columns[:, None, :])[:, None], 0.0, x)
 
 
 def cut(x: Tensor, top: Tensor, left: Tensor, size: tuple[int, int]) -> Tensor:

@@ -8,11 +8,12 @@ from stepping import BATCH, VECTORS, Training
 
 from ganbench import Batch, ConfigError, ContractError, stream
 from ganbench_zoo import images
-from ganbench_zoo.augmentation import ADA, APA, DiffAugment, Packing, inverse, sees_differences
+from ganbench_zoo.augmentation import ADA, APA, DiffAugment, Packing, gains_of, inverse, sees_differences
 from ganbench_zoo.datasets import Digits, Ring
 from ganbench_zoo.generator_side import FeatureMatching, PathLength
 from ganbench_zoo.losses import Hinge, NonSaturating, Wasserstein
 from ganbench_zoo.regularizers import R1, GradientPenalty
+from ganbench_zoo.wavelets import bands
 
 SHAPE = (3, 8, 8)
 
@@ -116,34 +117,16 @@ def test_no_strength_is_no_change_and_real_and_fake_are_drawn_apart():
     assert not torch.equal(drawn["real"], drawn["fake"])
 
 
-@pytest.mark.parametrize("regularizer", [DiffAugment(), ADA(start=0.7)], ids=lambda r: r.name)
+WHOLE = ADA(start=0.7, policy=("blit", "geometry", "color", "filter", "noise", "cutout"))
+
+
+@pytest.mark.parametrize(
+    "regularizer", [DiffAugment(), ADA(start=0.7), WHOLE], ids=("diffaugment", "ada", "all of ada")
+)
 def test_augmentations_have_the_gradient_of_finite_differences(regularizer):
     image = x(3).requires_grad_()
     drawn, own = noise(regularizer, 3), state(regularizer)
     assert torch.autograd.gradcheck(lambda x: regularizer.augment(x, "fake", drawn, own), image)
-
-
-@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 5, 9), (2, 1, 4)])
-def test_a_resampling_is_scipys(shape):
-    image, rng = x(6, shape), np.random.default_rng(0)
-    source = np.concatenate([rng.normal(size=(6, 2, 2)), 4 * rng.normal(size=(6, 2, 1))], 2)
-    found = images.warped(image, t(source)).numpy()
-    middle = np.array([(shape[2] - 1) / 2, (shape[1] - 1) / 2])
-    for i in range(6):
-        rows, columns = np.mgrid[: shape[1], : shape[2]]
-        centred = np.stack([columns - middle[0], rows - middle[1]], -1)
-        at = centred @ source[i, :, :2].T + source[i, :, 2] + middle
-        for channel in range(shape[0]):
-            expected = ndimage.map_coordinates(
-                image[i, channel].numpy(), at[..., ::-1].T.swapaxes(1, 2), order=1, mode="mirror"
-            )
-            np.testing.assert_allclose(found[i, channel], expected, rtol=1e-10, atol=1e-10)
-
-
-def test_a_resampling_has_second_derivatives():
-    image = x(2, (1, 4, 4)).requires_grad_()
-    source = t(np.random.default_rng(1).normal(size=(2, 2, 3)))
-    assert torch.autograd.gradgradcheck(lambda x: images.warped(x, source).square(), image)
 
 
 def test_the_inverse_of_ada_is_that_of_its_transforms_one_after_the_other():
@@ -176,8 +159,8 @@ def test_one_of_two_rotations_has_the_probability_p():
 # -- adaptive augmentation -------------------------------------------------------------------------------------
 
 
-def test_nothing_is_applied_at_probability_0_and_everything_at_1():
-    regularizer = ADA()
+@pytest.mark.parametrize("regularizer", [ADA(), WHOLE], ids=("default", "whole"))
+def test_nothing_is_applied_at_probability_0_and_everything_at_1(regularizer):
     drawn = noise(regularizer, 200)
     assert torch.equal(regularizer.augment(x(200), "real", drawn, state(regularizer, p=0.0)), x(200))
     half = regularizer.augment(x(200), "real", drawn, state(regularizer, p=0.1))
@@ -251,6 +234,78 @@ def test_p_is_that_of_a_loop_over_the_signs_of_real_scores(cls):
         assert own["p"].item() == pytest.approx(p, abs=1e-14)
     assert min(past) == 0
     assert max(past) > 0.1
+
+
+def applied(policy, x, numbers, *, side="fake"):
+    """ADA of one part alone at p = 1, with given numbers in place of some drawn ones."""
+    regularizer = ADA(policy=(policy,))
+    drawn = noise(regularizer, len(x), tuple(x.shape[1:]))
+    for name, values in numbers.items():
+        place = drawn[f"{name}-{side}"]
+        for i, value in values.items():
+            place[:, i] = value
+    return regularizer.augment(x, side, drawn, state(regularizer, p=1.0)), drawn
+
+
+def test_the_gains_of_bands_keep_the_power_of_the_expected_spectrum():
+    factors = t(np.exp(np.random.default_rng(0).normal(size=(5, 4))))
+    power = np.array([10, 1, 1, 1]) / 13
+    expected = np.ones((5, 4))
+    for i in range(4):
+        one = np.ones((5, 4))
+        one[:, i] = factors[:, i]
+        expected *= one / np.sqrt((power * one**2).sum(1, keepdims=True))
+    np.testing.assert_allclose(gains_of(factors), expected, rtol=1e-14)
+    single = gains_of(t([[1, 1, 3, 1]]))
+    assert (t(power) * single.square()).sum().item() == pytest.approx(1, rel=1e-14)
+
+
+def test_filters_amplify_their_bands_as_a_convolution_of_the_mirrored_image():
+    image = x(6, (3, 32, 32))
+    seen, drawn = applied("filter", image, {})
+    gains = gains_of(2 ** drawn["normal-fake"][:, 7:11]).numpy()
+    for i in range(6):
+        taps = gains[i] @ bands()
+        twice = ndimage.correlate1d(
+            ndimage.correlate1d(image[i].numpy(), taps, 1, mode="mirror"), taps, 2, mode="mirror"
+        )
+        np.testing.assert_allclose(seen[i], twice, rtol=1e-10, atol=1e-10)
+
+
+def test_noise_has_a_half_normal_deviation_for_each_sample():
+    image = x(500, (1, 8, 8))
+    seen, drawn = applied("noise", image, {})
+    added = seen - image
+    sigma = 0.1 * drawn["normal-fake"][:, 11].abs()
+    np.testing.assert_allclose(added / sigma[:, None, None, None], drawn["pixels-fake"], rtol=1e-9, atol=1e-12)
+    rms = added.square().mean().sqrt().item()
+    assert rms == pytest.approx(0.1, rel=5 * (2 / 500) ** 0.5)  # E sigma^2 = 0.1^2, and sigma^2 / 0.01 is chi-square
+
+
+def test_cutouts_hide_a_rectangle_of_half_the_sides_about_a_point():
+    image = torch.ones(3, 1, 8, 6, dtype=torch.float64)
+    seen, _ = applied("cutout", image, {"uniform": {8: t([0.5, 0.0, 0.999]), 9: t([0.5, 0.0, 0.25])}})
+    gone = [tuple(np.argwhere(1 - s[0].numpy()).min(0)) + tuple(np.argwhere(1 - s[0].numpy()).max(0)) for s in seen]
+    # rows within 2 of 8 u, columns within 1.5 of 6 u, by their middles
+    assert gone == [(2, 2, 5, 3), (0, 0, 1, 0), (6, 0, 7, 2)]
+
+
+def test_noise_of_pixels_is_drawn_only_if_it_is_used_and_real_and_fake_apart():
+    assert "pixels-real" not in noise(ADA())
+    drawn = noise(ADA(policy=("noise",)))
+    assert drawn["pixels-real"].shape == (16, *SHAPE)
+    assert not torch.equal(drawn["pixels-real"], drawn["pixels-fake"])
+    assert set(ADA().init({"w": torch.zeros(2)})) == {"p", "signs", "turns", "low"}
+    assert set(ADA(policy=("filter",)).init({"w": torch.zeros(2)})) == {"p", "signs", "turns", "bands"}
+
+
+def test_samples_of_one_batch_are_lifted_one_by_one():
+    regularizer = WHOLE
+    image, own = x(6), state(regularizer)
+    drawn = noise(regularizer, 6)
+    alone = {k: v[:, None] for k, v in drawn.items()}
+    one_by_one = torch.func.vmap(lambda x, n: regularizer.augment(x, "real", n, own))(image[:, None], alone)
+    torch.testing.assert_close(one_by_one[:, 0], regularizer.augment(image, "real", drawn, own), rtol=1e-12, atol=1e-12)
 
 
 # -- adaptive pseudo augmentation ------------------------------------------------------------------------------
