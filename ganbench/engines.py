@@ -10,13 +10,14 @@ from typing import Protocol, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from ganbench import compiled
 from ganbench.errors import ContractError
-from ganbench.feed import runs, split
-from ganbench.graph import Flat, Graph, ordered, paths
-from ganbench.lift import Step, Transforms, over_seeds, stack, stack_turns, unstack
+from ganbench.feed import runs
+from ganbench.forms import Flat, Form, Listed, Packed
+from ganbench.graph import Graph
+from ganbench.inputs import block
+from ganbench.lift import Step, Transforms, over_seeds, stack, unstack
 from ganbench.state import State, Turns
 from ganbench.timing import now
 from ganbench.training import Trainer
@@ -84,10 +85,9 @@ class Together:
     def _begin(self) -> None:
         """Stack the trainers' states; what was compiled for another number of them is of no use."""
         states = [t.state._replace(logs={}) for t in self.trainers]
-        self.template = stack(states) if self.mapped else states[0]
-        self.names = paths(self.template)
-        self.shape = pytree.tree_structure(self.template)
-        self.state: Flat = pytree.tree_leaves(self.template)
+        whole = stack(states) if self.mapped else states[0]
+        self.form = Packed(whole) if self.compiled else Listed(whole)
+        self.state = self.form.closed(whole)
         self.last: dict[str, Tensor] = {}
         self.kinds: Kinds = {} if self.mapped else _shared(self.trainers[0].cell.id)
 
@@ -95,15 +95,13 @@ class Together:
     def advance(self, steps: int) -> None:
         lead = self.trainers[0]
         for start, length in runs(lead.step, steps, lead.active, lead.feed.longest):
-            blocks = [t.feed.block(lead.active(start), length) for t in self.trainers]
-            kind = self._kind(start)
-            for turns in split(stack_turns(blocks, 1) if self.mapped else blocks[0], length):
-                self.state, logs = kind.run(self.state, turns)
-                self.last = self.last | logs  # what a lazy regularizer logged last, too
+            turns, inputs = block([t.feed for t in self.trainers], lead.active(start), length, mapped=self.mapped)
+            self.state, logs = self._kind(start, turns).advance(self.state, inputs)
+            self.last = self.last | logs  # what a lazy regularizer logged last, too
         for trainer in self.trainers:
             trainer.step += steps
 
-    def _kind(self, number: int) -> _Kind:
+    def _kind(self, number: int, turns: Turns) -> _Kind:
         lead = self.trainers[0]
         active = lead.active(number)
         if active not in self.kinds:
@@ -114,7 +112,7 @@ class Together:
                 return game.finish(update.step(game, state, turns))
 
             whole = over_seeds(step) if self.mapped else step
-            self.kinds[active] = _Compiled(whole, self) if self.compiled else _Traced(whole, self)
+            self.kinds[active] = (_Compiled if self.compiled else _Traced)(whole, self, Form(turns))
         return self.kinds[active]
 
     def logs(self, trainer: Trainer) -> dict[str, Tensor]:
@@ -124,8 +122,7 @@ class Together:
         return {name: value[place] for name, value in self.last.items()}
 
     def settle(self) -> None:
-        whole: State = pytree.tree_unflatten([t.clone() for t in self.state], self.shape)
-        whole = whole._replace(logs=self.last)
+        whole = self.form.opened([t.clone() for t in self.state])._replace(logs=self.last)
         for trainer, state in zip(self.trainers, unstack(whole) if self.mapped else [whole], strict=True):
             trainer.state = state
 
@@ -155,60 +152,69 @@ def forget() -> None:
 class _Kind:
     """One kind of step, as Python runs it."""
 
-    def __init__(self, step: Step, engine: Together) -> None:
-        self.step, self.names, self.shape = step, engine.names, engine.shape
+    def __init__(self, step: Step, engine: Together, turns: Form[Turns]) -> None:
+        self.step, self.state, self.turns = step, engine.form, turns
 
-    def run(self, state: Flat, turns: Turns) -> tuple[Flat, dict[str, Tensor]]:
-        after = self.step(pytree.tree_unflatten(state, self.shape), turns)
-        return ordered(after, self.names), after.logs
+    def advance(self, state: Flat, steps: Sequence[Flat]) -> tuple[Flat, dict[str, Tensor]]:
+        """The tensors of the state after steps with these inputs, and what the last of them logged."""
+        logs: dict[str, Tensor] = {}
+        for inputs in steps:
+            after = self.step(self.state.opened(state), self.turns.opened(inputs))
+            state, logs = self.state.closed(after), after.logs
+        return state, logs
 
 
 class _Traced(_Kind):
     """One kind of step, traced once and repeated; as Python runs it where it cannot be traced."""
 
-    def __init__(self, step: Step, engine: Together) -> None:
-        super().__init__(step, engine)
-        self.graph: Graph | None = Graph(step, engine.template, compiled=False)
+    def __init__(self, step: Step, engine: Together, turns: Form[Turns]) -> None:
+        super().__init__(step, engine, turns)
+        self.graph: Graph | None = Graph(step, engine.form, turns, compiled=False)
         self.fresh = True
 
-    def run(self, state: Flat, turns: Turns) -> tuple[Flat, dict[str, Tensor]]:
+    def advance(self, state: Flat, steps: Sequence[Flat]) -> tuple[Flat, dict[str, Tensor]]:
         if self.fresh:
-            return self._first(state, turns)
-        return super().run(state, turns) if self.graph is None else self._repeat(self.graph, state, turns)
+            self._try(state, steps[0])
+        return super().advance(state, steps) if self.graph is None else _repeated(self.graph, state, steps)
 
-    def _first(self, state: Flat, turns: Turns) -> tuple[Flat, dict[str, Tensor]]:
+    def _try(self, state: Flat, inputs: Flat) -> None:
+        """Trace the step, and give the graph up if that cannot be done."""
+        assert self.graph is not None
         self.fresh = False
         try:
-            if self.graph is not None:
-                return self._repeat(self.graph, state, turns)
+            self.graph([*state, *inputs])
         except ContractError:
             raise
         except Exception as error:  # noqa: BLE001 # a plugin may do anything with a tensor; an error of its own comes again
             self.graph = None
             why = f"{type(error).__name__}: {error}".splitlines()[0]
             sys.stderr.write(f"the step cannot be traced, so that Python runs it, slower: {why}\n")
-        return super().run(state, turns)
 
-    def _repeat(self, graph: Graph, state: Flat, turns: Turns) -> tuple[Flat, dict[str, Tensor]]:
-        out, n = graph.run(state, turns), len(self.names)
-        return out[:n], dict(zip(graph.logs, out[n:], strict=True))
+
+def _repeated(graph: Graph, state: Flat, steps: Sequence[Flat]) -> tuple[Flat, dict[str, Tensor]]:
+    n, out = len(state), state
+    for inputs in steps:
+        out = graph([*out[:n], *inputs])
+    return out[:n], dict(zip(graph.logs, out[n:], strict=True))
 
 
 class _Compiled(_Kind):
     """One kind of step, as one graph."""
 
-    def __init__(self, step: Step, engine: Together) -> None:
-        super().__init__(step, engine)
-        self.graph = Graph(step, engine.template)
+    def __init__(self, step: Step, engine: Together, turns: Form[Turns]) -> None:
+        super().__init__(step, engine, turns)
+        self.graph = Graph(step, engine.form, turns)
         self.lead, self.seeds, self.fresh = engine.trainers[0], len(engine.trainers), True
 
-    def run(self, state: Flat, turns: Turns) -> tuple[Flat, dict[str, Tensor]]:
-        begun = now()
-        out = self.graph.run(state, turns)
+    def advance(self, state: Flat, steps: Sequence[Flat]) -> tuple[Flat, dict[str, Tensor]]:
         if self.fresh:
-            self.fresh = False
-            cell, device = self.lead.cell, str(self.lead.device)
-            if compiled.took(cell, self.seeds, device) is None:
-                compiled.note(cell, self.seeds, device, now() - begun)
-        n = len(self.names)
-        return out[:n], dict(zip(self.graph.logs, out[n:], strict=True))
+            begun = now()
+            self.graph([*state, *steps[0]])
+            self._compiled_in(now() - begun)
+        return _repeated(self.graph, state, steps)
+
+    def _compiled_in(self, seconds: float) -> None:
+        self.fresh = False
+        cell, device = self.lead.cell, str(self.lead.device)
+        if compiled.took(cell, self.seeds, device) is None:
+            compiled.note(cell, self.seeds, device, seconds)

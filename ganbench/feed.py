@@ -197,15 +197,20 @@ class Feed:
         """The inputs of the next step, in which the regularizers marked ``active`` take part."""
         return split(self.block(active, 1), 1)[0]
 
-    def block(self, active: Sequence[bool], n: int) -> Turns:
+    def room(self, seeds: int) -> Tensor:
+        """Memory for the latents of the longest block of so many seeds, [seeds, n, turns, B, latent]."""
+        return torch.empty(seeds, self.longest, self.d_turns + 1, self.batch, self.latent, dtype=self.dtype)
+
+    def block(self, active: Sequence[bool], n: int, room: Tensor | None = None) -> Turns:
         """The inputs of the next ``n`` steps, in all of which the same regularizers take part: a leading axis [n].
 
-        They are the numbers that ``n`` calls for one step draw.
+        They are the numbers that ``n`` calls for one step draw. Latents are drawn into ``room``, one seed's, if given.
         """
         drawn = self.real.batches(n * self.d_turns)
         x = drawn.x.to(self.device, self.dtype).view(n, self.d_turns, *drawn.x.shape[1:])
         y = None if drawn.y is None else drawn.y.to(self.device).view(n, self.d_turns, self.batch)
-        latents = self.latents.batches(n * (self.d_turns + 1)).to(self.device, non_blocking=True)
+        into = None if room is None else room[:n].flatten(0, 1)
+        latents = self.latents.batches(n * (self.d_turns + 1), into).to(self.device, non_blocking=True)
         latents = latents.view(n, self.d_turns + 1, self.batch, self.latent)
         noise = self._noise(active, n)
         redrawn = self._redrawn(n)

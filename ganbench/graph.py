@@ -9,17 +9,14 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from ganbench import compiled as compiled_before
-from ganbench.errors import ContractError
+from ganbench.forms import Flat, Form, Listed
 from ganbench.lift import Step
 from ganbench.passes import clean
-from ganbench.state import State, Turns
+from ganbench.state import Turns
 from ganbench.torchscript import scripted
 
-Flat = list[Tensor]
-"""The tensors of a state in the order of its template, without logs."""
 OPTIONS: dict[str, Any] = {
     # one C++ function for the whole step, which waits for Python once and not for each kernel
     "cpp_wrapper": True,
@@ -39,36 +36,27 @@ class Graph:
     regularizers) is a constant of the graph, and a step that branches on a number of a tensor is refused.
     """
 
-    def __init__(self, step: Step, template: State, *, compiled: bool = True) -> None:
-        self.step, self.compiled = step, compiled
-        self.template = template._replace(logs={})
-        self.names = paths(self.template)
+    def __init__(self, step: Step, state: Listed, turns: Form[Turns], *, compiled: bool = True) -> None:
+        self.step, self.state, self.turns, self.compiled = step, state, turns, compiled
         self.logs: list[str] = []
-        """The names of the logs, which come after the state in what :meth:`run` returns."""
+        """The names of the logs, which come after the state in what a call returns."""
         self._call: Callable[[Flat], Flat] | None = None
 
-    def run(self, state: Flat, turns: Turns) -> Flat:
-        """The tensors of the state after the step, and its logs."""
-        inputs = [*state, *(leaf for leaf in pytree.tree_leaves(turns) if isinstance(leaf, Tensor))]
+    def __call__(self, inputs: Flat) -> Flat:
+        """The tensors of the state after the step, and its logs, from those of the state and of the turns."""
         if self._call is None:
-            self._call = self._traced(inputs, turns)
+            self._call = self._traced(inputs)
         return self._call(inputs)
 
-    def _traced(self, inputs: Flat, turns: Turns) -> Callable[[Flat], Flat]:
+    def _traced(self, inputs: Flat) -> Callable[[Flat], Flat]:
         from torch.fx.experimental.proxy_tensor import make_fx
 
-        shape = pytree.tree_structure(self.template)
-        turn_leaves, turn_shape = pytree.tree_flatten(turns)
-        n = len(self.names)
+        n = len(inputs) - self.turns.count
 
         def flat(*tensors: Tensor) -> Flat:
-            given = iter(tensors[n:])
-            filled = [next(given) if isinstance(leaf, Tensor) else leaf for leaf in turn_leaves]
-            state = pytree.tree_unflatten(list(tensors[:n]), shape)
-            after = self.step(state, pytree.tree_unflatten(filled, turn_shape))
+            after = self.step(self.state.opened(tensors[:n]), self.turns.opened(tensors[n:]))
             self.logs = list(after.logs)
-            kept = [_laid_out(t, like) for t, like in zip(ordered(after, self.names), tensors, strict=False)]
-            return kept + list(after.logs.values())
+            return self.state.closed(after) + list(after.logs.values())
 
         # what a network holds beside parameters and buffers is a constant, not without numbers
         traced = make_fx(flat, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
@@ -143,30 +131,3 @@ class Replayed:
                 held.copy_(given)
         self.graph.replay()
         return list(self.outputs)
-
-
-def _laid_out(tensor: Tensor, like: Tensor) -> Tensor:
-    """``tensor`` with the strides of ``like``: a graph is compiled for those of its inputs, which come out of it."""
-    if tensor.stride() == like.stride():
-        return tensor
-    return torch.empty_strided(like.shape, like.stride(), dtype=like.dtype, device=like.device).copy_(tensor)
-
-
-def paths(state: State) -> list[str]:
-    """The path of every tensor of a state, in order."""
-    return [pytree.keystr(path) for path, _ in pytree.tree_flatten_with_path(state)[0]]
-
-
-def ordered(state: State, names: Sequence[str]) -> Flat:
-    """The tensors of ``state`` without logs in the order of ``names``: dictionaries may have been rebuilt in another.
-
-    Raises:
-        ContractError: a step added or dropped a tensor.
-    """
-    found = {pytree.keystr(path): leaf for path, leaf in pytree.tree_flatten_with_path(state._replace(logs={}))[0]}
-    if found.keys() != set(names):
-        changed = ", ".join(sorted(found.keys() ^ set(names)))
-        raise ContractError(
-            f"a step changed which tensors the state has: {changed}", hint="init() must have all that observe() writes"
-        )
-    return [found[name] for name in names]

@@ -111,9 +111,3 @@ def unstack(state: State) -> list[State]:
         return single
 
     return [one(i) for i in range(seeds)]
-
-
-def stack_turns(turns: Sequence[Turns], axis: int = 0) -> Turns:
-    """The inputs of one step for several seeds, with a leading seed axis; of a block of steps, with it at ``axis``."""
-    stacked: Turns = pytree.tree_map(lambda *leaves: None if leaves[0] is None else torch.stack(leaves, axis), *turns)
-    return stacked

@@ -21,6 +21,7 @@ ZOO = CORE.parent / "plugins" / "ganbench_zoo"
 LOGGERS = CORE.parent / "plugins" / "ganbench_loggers"
 LAYERS = (
     "canvas charts errors eta hookspecs neighbours passes samples seeding state stats timing torchscript",
+    "forms",
     "machine pacing pictures",
     "bank component derivatives devices effects observers processes ranking records table text",
     "checkpoint codeprint dataset environment factors loss metric networks optimizer regularizer standing tracking",
@@ -37,7 +38,7 @@ LAYERS = (
     "cell evaluation facts feed registry results settings step",
     "choices compiled",
     "axes board exclude foreach isolation players sheets verdicts verify",
-    "lift",
+    "inputs lift",
     "graph grid progress sentences views",
     "conformance doctor plan report scaffold schema trained training watch",
     "dirac engines given looking",

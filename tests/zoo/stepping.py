@@ -6,7 +6,9 @@ from torch import nn
 from ganbench import Samples, stream
 from ganbench.derivatives import Autograd
 from ganbench.feed import Feed
-from ganbench.lift import Transforms, over_seeds, stack, stack_turns
+from ganbench.forms import Form
+from ganbench.inputs import block
+from ganbench.lift import Transforms, over_seeds, stack
 from ganbench.networks import Network
 from ganbench.step import Game, initial_state
 from ganbench_zoo.losses import NonSaturating
@@ -96,8 +98,9 @@ def train_stacked(regularizers, steps, seeds, **settings):
         def one(state, turns, game=game):
             return game.finish(Alternating().step(game, state, turns))
 
+        turns, (inputs,) = block([t.feed for t in single], game.active, 1, mapped=True)
         with torch.no_grad():
-            state = over_seeds(one)(state._replace(logs={}), stack_turns([t.feed.turns(game.active) for t in single]))
+            state = over_seeds(one)(state._replace(logs={}), Form(turns).opened(inputs))
     return state
 
 

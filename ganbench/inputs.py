@@ -1,0 +1,62 @@
+"""What many steps of one or several seeds are fed, drawn by few calls into few pieces of memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from ganbench.feed import Feed
+from ganbench.forms import Flat
+from ganbench.state import Turns
+
+
+def block(feeds: Sequence[Feed], active: Sequence[bool], n: int, *, mapped: bool) -> tuple[Turns, list[Flat]]:
+    """The inputs of the next ``n`` steps, in all of which the regularizers marked ``active`` take part.
+
+    They come as the turns of the whole block, and as the tensors of each step in the order of these turns. Each tensor
+    of a step has a leading seed axis if ``mapped``; its strides do not depend on ``n``.
+    """
+    turns = _stacked(feeds, active, n) if mapped else feeds[0].block(active, n)
+    leaves = [leaf for leaf in pytree.tree_leaves(turns) if isinstance(leaf, Tensor)]
+    return turns, [list(step) for step in zip(*(leaf.unbind(int(mapped)) for leaf in leaves), strict=True)]
+
+
+def _stacked(feeds: Sequence[Feed], active: Sequence[bool], n: int) -> Turns:
+    """The turns of all feeds: a leading axis [seeds], then [n].
+
+    There is room for the longest block, whatever ``n`` is, for the sake of the strides. On a CPU, latents are drawn
+    where they stay.
+    """
+    lead = feeds[0]
+    room = lead.room(len(feeds)) if lead.device.type == "cpu" else None
+    blocks = [feed.block(active, n, None if room is None else room[i]) for i, feed in enumerate(feeds)]
+    made: dict[int, Tensor] = {}
+
+    def join(*leaves: Tensor | None) -> Tensor | None:
+        first = leaves[0]
+        if first is None:
+            return None
+        if id(first) not in made:
+            made[id(first)] = _in_room(room, first) if room is not None and _lies_in(room, first) else joined(leaves)
+        return made[id(first)]
+
+    def joined(leaves: Sequence[Tensor | None]) -> Tensor:
+        given = [leaf for leaf in leaves if leaf is not None]
+        held = given[0].new_empty(len(given), lead.longest, *given[0].shape[1:])[:, :n]
+        return torch.stack(given, out=held)
+
+    turns: Turns = pytree.tree_map(join, *blocks)
+    return turns
+
+
+def _lies_in(room: Tensor, leaf: Tensor) -> bool:
+    return leaf.untyped_storage().data_ptr() == room.untyped_storage().data_ptr()
+
+
+def _in_room(room: Tensor, first: Tensor) -> Tensor:
+    """What lies in each seed's part of ``room`` as ``first`` does in the first seed's."""
+    shape, strides = (room.shape[0], *first.shape), (room.stride(0), *first.stride())
+    return room.as_strided(shape, strides, first.storage_offset())
