@@ -56,14 +56,16 @@ def interpolated(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """
     height, width = x.shape[2:]
     top, left = rows.floor(), columns.floor()
-    flat, total = x.flatten(2), torch.zeros((), dtype=x.dtype, device=x.device)
-    for across in (0, 1):
-        for along in (0, 1):
-            share = (1 - (columns - left - across).abs()) * (1 - (rows - top - along).abs())
-            index = ((top + along) % height * width + (left + across) % width).long()
-            read = flat.gather(2, index.flatten(1)[:, None].expand(-1, x.shape[1], -1))
-            total = total + read.reshape(*x.shape[:2], *index.shape[1:]) * share[:, None]
-    return total
+    down, right = rows - top, columns - left
+    corners = [
+        (r % height * width + c % width, wide * high)
+        for r, high in ((top, 1 - down), (top + 1, down))
+        for c, wide in ((left, 1 - right), (left + 1, right))
+    ]
+    index, share = (torch.stack(parts, 1) for parts in zip(*corners, strict=True))  # [B, 4, ...]
+    # one gather for all corners: each has a whole image of zeros in its derivative
+    read = x.flatten(2).gather(2, index.long().flatten(1)[:, None].expand(-1, x.shape[1], -1))
+    return (read.reshape(*x.shape[:2], *share.shape[1:]) * share[:, None]).sum(2)
 
 
 def mirrored(position: Tensor, n: int) -> Tensor:
