@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from ganbench import Batch, Component, ConfigError, GStep, InnerScore, Regularizer, field, hookimpl
+from ganbench_zoo.networks_dcgan import numbered
 from ganbench_zoo.regularizers import norms
 
 if TYPE_CHECKING:
@@ -125,22 +126,25 @@ class FeatureMatching(Regularizer, name="feature-matching", source="https://arxi
 
 
 class GeneratorGuided(Regularizer, name="generator-guided", source="https://arxiv.org/abs/2209.09204"):
-    """weight E (1 - cos(F_D(G(z)), F_G(z))) in D's loss: D's decoder tells G's feature map from the image (GGDR).
+    """weight mean_k E (1 - cos(F_D^k(G(z)), F_G^k(z))) in D's loss: D's decoder tells G's feature maps from the image.
 
-    cos is over the channels of a pixel, 0 where either map is; E over pixels and fakes; F_G is constant. F_G is what
-    G's last layer sees, F_D the decoder of a discriminator that has one (``decoder`` of dcgan, with as many channels).
-    The paper has feature maps of several sizes in StyleGAN2's networks.
+    cos is over the channels of a pixel, 0 where either map is; E over pixels and fakes; F_G is constant. F_G^1 is what
+    G's last layer sees, F_G^k what the k-th layer from the end does; F_D^k is of the decoder of a discriminator that
+    has one (``decoder`` of dcgan, with as many channels, and ``decoder_maps``). The paper's code (GGDR) takes the mean
+    over a list of resolutions, by default one. Each map takes a pass of G and of D more.
     """
 
     weight: float = field(default=10.0, ge=0.0, doc="coefficient")
+    maps: int = field(default=1, ge=1, doc="feature maps compared, from the largest down")
 
     def d_penalty(self, at: DStep) -> Tensor:
-        told = at.part("d", "decode", at.fake)
-        wanted = at.part("g", "features", at.latents).detach()
-        lengths = torch.linalg.vector_norm(told, dim=1) * torch.linalg.vector_norm(wanted, dim=1)
-        somewhere = lengths > 0  # the cosine of nothing is 0, and so is its derivative
-        cosine = torch.where(somewhere, (told * wanted).sum(1) / torch.where(somewhere, lengths, 1.0), 0.0)
-        return self.weight * (1 - cosine).mean()
+        cosines = [
+            mean_cosine(
+                at.part("d", numbered("decode", k), at.fake), at.part("g", numbered("features", k), at.latents).detach()
+            )
+            for k in range(self.maps)
+        ]
+        return self.weight * (1 - torch.stack(cosines).mean())
 
     def mismatch(self, cell: Cell) -> str | None:
         g, d = cell.generator, cell.discriminator
@@ -148,6 +152,8 @@ class GeneratorGuided(Regularizer, name="generator-guided", source="https://arxi
             return f"{self.name} compares feature maps, and {g.title()} shows none"
         if "decode" not in d.parts:
             return f"{self.name} compares feature maps, and discriminator {d.label} has no `decoder`"
+        if numbered("decode", self.maps - 1) not in d.parts:
+            return f"{self.name} compares {self.maps} maps, more than the `decoder_maps` of discriminator {d.label}"
         maps = [(getattr(g, "width", 0), getattr(g, "base", 0)), (getattr(d, "decoder", 0), getattr(d, "base", 0))]
         if maps[0] != maps[1]:
             return f"{self.name} compares feature maps of (width, base) {maps[0]} with decoded ones of {maps[1]}"
@@ -155,6 +161,13 @@ class GeneratorGuided(Regularizer, name="generator-guided", source="https://arxi
         if changed:
             return f"{self.name} compares feature maps of fakes as they are, and {changed[0]} changes what D sees"
         return None
+
+
+def mean_cosine(told: Tensor, wanted: Tensor) -> Tensor:
+    """The cosine over dimension 1, averaged over all else; of nothing it is 0, and so is its derivative."""
+    lengths = torch.linalg.vector_norm(told, dim=1) * torch.linalg.vector_norm(wanted, dim=1)
+    somewhere = lengths > 0
+    return torch.where(somewhere, (told * wanted).sum(1) / torch.where(somewhere, lengths, 1.0), 0.0).mean()
 
 
 class TopK(Regularizer, name="top-k", source="https://arxiv.org/abs/2002.06224"):

@@ -131,6 +131,7 @@ class Dropout(nn.Module):
         return x * mask.reshape(*mask.shape, *(1 for _ in x.shape[2:]))
 
 
+DROPPED = "probability with which a channel of a sample is 0 in a turn, after each {}"
 RATE_OF_DROPOUT = "probability with which a hidden unit of a sample is 0 in a turn, the others growing by 1 / (1 - p)"
 
 

@@ -12,6 +12,7 @@ from torch.nn import functional as F  # noqa: N812 # torch's own name for it
 
 from ganbench import Component, Discriminator, Generator, SampleSpec, field, hookimpl
 from ganbench_zoo.networks import (
+    DROPPED,
     MAPPING,
     Dropout,
     Mapped,
@@ -42,6 +43,11 @@ def sizes(height: int, width: int, base: int) -> list[Size]:
     while min(chain[-1]) // 2 >= base:
         chain.append((chain[-1][0] // 2, chain[-1][1] // 2))
     return chain
+
+
+def numbered(part: str, k: int) -> str:
+    """``features``, ``features-2``, ``features-3``...: the name of a network's ``part`` of size ``k``, from 0."""
+    return part if k == 0 else f"{part}-{k + 1}"
 
 
 def norm_layer(kind: Norm, channels: int) -> nn.Module:
@@ -92,13 +98,16 @@ class Decoder(nn.Module):
         initialise(self)
 
     def forward(self, z: Tensor, y: Tensor | None = None, part: str = "") -> Tensor:
-        """Images, or for part "features" what the last convolution sees, [B, width, height / 2, width / 2]."""
+        """Images, or for part "features" what the last convolution sees, [B, width, height / 2, width / 2].
+
+        "features-2" is what the one before it sees, with twice the channels, and so on.
+        """
         if self.classes:
             z = torch.cat([z, one_hot(y, self.classes, z)], dim=1)
         x = self.project(z).reshape(z.shape[0], *self.start)
         for i, (norm, convolution) in enumerate(zip(self.norms, self.convolutions, strict=True)):
             seen = F.relu(norm(x))
-            if part == "features" and i == len(self.convolutions) - 1:
+            if part == numbered("features", len(self.convolutions) - 1 - i):
                 return seen
             x = convolution(seen)
         in_range: Tensor = self.to_range(x)
@@ -119,6 +128,7 @@ class Encoder(nn.Module):
         group: int = 0,
         dropout: float = 0.0,
         decoded: int = 0,
+        maps: int = 1,
     ) -> None:
         super().__init__()
         channels, height, length = spec.shape
@@ -135,6 +145,10 @@ class Encoder(nn.Module):
         self.head = nn.Linear(widths[-1] * chain[-1][0] * chain[-1][1] + (1 if group else 0), outputs)
         self.embedding = nn.Embedding(classes, widths[-1]) if classes else None
         self.laterals = nn.ModuleList(nn.Conv2d(w, decoded, 1) for w in widths[1:]) if decoded else None
+        # maps of other sizes than the largest have as many channels as the generator's
+        self.widening = (
+            nn.ModuleList(nn.Conv2d(decoded, decoded * 2**k, 1) for k in range(1, maps)) if decoded else None
+        )
         self.classes, self.group = classes, group
         initialise(self)
 
@@ -150,17 +164,22 @@ class Encoder(nn.Module):
         """The activations after the last convolution, [B, channels, height, width]."""
         return self.stages(x)[-1]
 
-    def decode(self, x: Tensor) -> Tensor:
-        """[B, decoded, height / 2, width / 2]: 1x1 convolutions of every stage, added from the smallest up."""
+    def decode(self, x: Tensor, k: int = 0) -> Tensor:
+        """[B, decoded 2^k, height / 2^(k + 1), ...]: 1x1 convolutions of the stages, added from the smallest up."""
         assert self.laterals is not None  # `parts` says whether there are any
+        assert self.widening is not None
         *larger, x = [lateral(stage) for lateral, stage in zip(self.laterals, self.stages(x), strict=True)]
-        for skip in reversed(larger):
+        for skip in reversed(larger[k:]):
             x = skip + F.interpolate(F.leaky_relu(x, 0.2), skip.shape[2:], mode="nearest")
-        return x
+        if k == 0:
+            return x
+        widened: Tensor = self.widening[k - 1](F.leaky_relu(x, 0.2))
+        return widened
 
     def forward(self, x: Tensor, y: Tensor | None = None, code: bool | str = False) -> Tensor:  # noqa: FBT001, FBT002 # modules are called by position
-        if code == "decode":
-            return self.decode(x)
+        for k in range(len(self.convolutions)):
+            if code == numbered("decode", k):
+                return self.decode(x, k)
         x = self.features(x)
         flat = x.flatten(1)
         if code:
@@ -228,23 +247,29 @@ class DCGANDiscriminator(Discriminator, name="dcgan", source=SOURCE):
     norm: Norm = field(default="none", doc="normalization after each convolution but the first")
     conditional: bool = field(default=False, doc="whether the label adds its embedding's product with the features")
     minibatch_std: int = field(default=0, ge=0, doc="samples in a group whose spread is one more feature; 0 for none")
-    dropout: float = field(
-        default=0.0, ge=0.0, lt=1.0, doc="probability with which a channel of a sample is 0 in a turn, after each stage"
-    )
+    dropout: float = field(default=0.0, ge=0.0, lt=1.0, doc=DROPPED.format("stage"))
     decoder: int = field(default=0, ge=0, doc="channels of a decoder's feature map, for generator-guided; 0 for none")
+    decoder_maps: int = field(default=1, ge=1, doc="sizes of which the decoder has maps, from the largest down")
 
     @property
     def parts(self) -> frozenset[str]:
-        """The decoded features, if there is a decoder."""
-        return frozenset({"decode"}) if self.decoder else frozenset()
+        """The decoded features of each size, if there is a decoder."""
+        return frozenset(numbered("decode", k) for k in range(self.decoder_maps)) if self.decoder else frozenset()
 
     def mismatch(self, cell: Cell) -> str | None:
-        return image_refusal("discriminator dcgan", cell.dataset.spec(), self.conditional) or undivided(
-            "discriminator dcgan", cell, self.minibatch_std
-        )
+        return self._refusal(cell.dataset.spec()) or undivided("discriminator dcgan", cell, self.minibatch_std)
+
+    def _refusal(self, spec: SampleSpec) -> str | None:
+        refused = image_refusal("discriminator dcgan", spec, self.conditional)
+        if refused or not self.decoder:
+            return refused
+        stages = len(sizes(spec.shape[1], spec.shape[2], self.base)) - 1
+        if stages >= self.decoder_maps:
+            return None
+        return f"a decoder has at most {stages} decoder_maps here, not {self.decoder_maps}"
 
     def build(self, spec: SampleSpec) -> nn.Module:
-        check(image_refusal("discriminator dcgan", spec, self.conditional))
+        check(self._refusal(spec))
         classes = spec.classes if self.conditional else 0
         return Encoder(
             self.width,
@@ -255,6 +280,7 @@ class DCGANDiscriminator(Discriminator, name="dcgan", source=SOURCE):
             group=self.minibatch_std,
             dropout=self.dropout,
             decoded=self.decoder,
+            maps=self.decoder_maps,
         )
 
 

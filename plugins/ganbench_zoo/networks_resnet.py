@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 # torch's own name for it
 
 from ganbench import Component, Discriminator, Generator, SampleSpec, field, hookimpl
-from ganbench_zoo.networks import ToRange, check, one_hot
+from ganbench_zoo.networks import DROPPED, Dropout, ToRange, check, one_hot
 from ganbench_zoo.networks_dcgan import Norm, Size, image_refusal, norm_layer, sizes
 
 if TYPE_CHECKING:
@@ -131,11 +131,12 @@ class ResidualG(nn.Module):
 class ResidualD(nn.Module):
     """[B, channels, height, width] -> [B]; a label adds <embedding(y), summed features> (projection)."""
 
-    def __init__(self, widths: list[int], halvings: int, spec: SampleSpec, classes: int) -> None:
+    def __init__(self, widths: list[int], halvings: int, spec: SampleSpec, classes: int, dropout: float = 0.0) -> None:
         super().__init__()
         blocks = [Down(spec.shape[0], widths[0], halve=True, first=True)]
         blocks += [Down(a, b, halve=i + 1 < halvings) for i, (a, b) in enumerate(itertools.pairwise(widths))]
         self.blocks = nn.Sequential(*blocks)
+        self.dropouts = nn.ModuleList(Dropout(dropout, w) if dropout else nn.Identity() for w in widths)
         self.head = linear(widths[-1], 1)
         self.classes = classes
         self.embedding = nn.Parameter(torch.empty(classes, widths[-1])) if classes else None
@@ -143,7 +144,9 @@ class ResidualD(nn.Module):
             nn.init.xavier_uniform_(self.embedding)
 
     def forward(self, x: Tensor, y: Tensor | None = None, code: bool = False) -> Tensor:  # noqa: FBT001, FBT002 # modules are called by position
-        features: Tensor = F.relu(self.blocks(x)).sum((2, 3))
+        for block, dropout in zip(self.blocks, self.dropouts, strict=True):
+            x = dropout(block(x))
+        features = F.relu(x).sum((2, 3))
         if code:
             return features
         scores: Tensor = self.head(features)[:, 0]
@@ -195,6 +198,7 @@ class ResNetDiscriminator(Discriminator, name="resnet-sngan", source=SOURCE):
     width: int = field(default=128, ge=1, doc="channels: of every block, or of the first one of a pyramid")
     profile: Profile = "constant"
     conditional: bool = field(default=False, doc="whether the label adds its embedding's product with the features")
+    dropout: float = field(default=0.0, ge=0.0, lt=1.0, doc=DROPPED.format("block"))
 
     def mismatch(self, cell: Cell) -> str | None:
         return image_refusal("discriminator resnet-sngan", cell.dataset.spec(), self.conditional)
@@ -208,7 +212,7 @@ class ResNetDiscriminator(Discriminator, name="resnet-sngan", source=SOURCE):
         else:
             halvings = min(MOST_HALVINGS, len(sizes(side, side, 2)) - 1)
             widths = [_pyramid(self.width, i) for i in range(math.ceil(math.log2(side)) - 1)]
-        return ResidualD(widths, halvings, spec, spec.classes if self.conditional else 0)
+        return ResidualD(widths, halvings, spec, spec.classes if self.conditional else 0, self.dropout)
 
 
 def _pyramid(width: int, i: int) -> int:

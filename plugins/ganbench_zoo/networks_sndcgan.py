@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 # torch's own name for it
 
 from ganbench import Component, Discriminator, Generator, SampleSpec, field, hookimpl
-from ganbench_zoo.networks import ToRange, check
+from ganbench_zoo.networks import DROPPED, Dropout, ToRange, check
 from ganbench_zoo.networks_dcgan import Norm, Size, image_refusal, norm_layer, sizes
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class DeconvolutionsG(nn.Module):
 class ConvolutionsD(nn.Module):
     """[B, channels, height, width] -> [B]."""
 
-    def __init__(self, width: int, chain: list[Size], spec: SampleSpec) -> None:
+    def __init__(self, width: int, chain: list[Size], spec: SampleSpec, dropout: float = 0.0) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         before = spec.shape[0]
@@ -72,9 +72,11 @@ class ConvolutionsD(nn.Module):
             wide = width * 2**i
             layers += [nn.Conv2d(before, wide, 3, padding=1), nn.LeakyReLU(0.1)]
             layers += [nn.Conv2d(wide, wide, 4, stride=2, padding=1), nn.LeakyReLU(0.1)]
+            layers += [Dropout(dropout, wide)] if dropout else []
             before = wide
         widest = width * 2 ** (len(chain) - 1)
         layers += [nn.Conv2d(before, widest, 3, padding=1), nn.LeakyReLU(0.1)]
+        layers += [Dropout(dropout, widest)] if dropout else []
         self.layers = nn.Sequential(*layers)
         self.head = nn.Linear(widest * chain[-1][0] * chain[-1][1], 1)
         initialise(self)
@@ -116,6 +118,7 @@ class SNDCGANDiscriminator(Discriminator, name="sndcgan", source=SOURCE):
     has_code = True
 
     width: int = field(default=64, ge=1, doc="channels of the first stage")
+    dropout: float = field(default=0.0, ge=0.0, lt=1.0, doc=DROPPED.format("stage"))
 
     def mismatch(self, cell: Cell) -> str | None:
         return image_refusal("discriminator sndcgan", cell.dataset.spec(), False)
@@ -123,7 +126,7 @@ class SNDCGANDiscriminator(Discriminator, name="sndcgan", source=SOURCE):
     def build(self, spec: SampleSpec) -> nn.Module:
         check(image_refusal("discriminator sndcgan", spec, False))
         _, height, length = spec.shape
-        return ConvolutionsD(self.width, sizes(height, length, 4), spec)
+        return ConvolutionsD(self.width, sizes(height, length, 4), spec, self.dropout)
 
 
 @hookimpl

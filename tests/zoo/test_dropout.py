@@ -14,13 +14,21 @@ from ganbench.samples import Samples
 from ganbench.seeding import global_stream
 from ganbench_zoo.networks import Dropout, MLPDiscriminator
 from ganbench_zoo.networks_dcgan import DCGANDiscriminator
+from ganbench_zoo.networks_resnet import ResNetDiscriminator
+from ganbench_zoo.networks_sndcgan import SNDCGANDiscriminator
 from ganbench_zoo.penalties_gradient import AdversarialLipschitz
 from ganbench_zoo.regularizers import R1, GradientPenalty
 from ganbench_zoo.vat import VAT
 
 RATE = 0.4
-NETWORKS = [(MLPDiscriminator(width=6, dropout=RATE), VECTORS), (DCGANDiscriminator(width=4, dropout=RATE), IMAGES)]
-each_network = pytest.mark.parametrize(("discriminator", "shape"), NETWORKS, ids=["mlp", "dcgan"])
+NETWORKS = [
+    (MLPDiscriminator(width=6, dropout=RATE), VECTORS),
+    (DCGANDiscriminator(width=4, dropout=RATE), IMAGES),
+    (SNDCGANDiscriminator(width=4, dropout=RATE), IMAGES),
+    (ResNetDiscriminator(width=4, dropout=RATE), IMAGES),
+]
+IDS = ["mlp", "dcgan", "sndcgan", "resnet-sngan"]
+each_network = pytest.mark.parametrize(("discriminator", "shape"), NETWORKS, ids=IDS)
 
 
 def network(discriminator, shape, dtype=torch.float64, seed=0):
@@ -55,15 +63,26 @@ def test_a_score_is_that_of_a_network_without_the_dropped_units(discriminator, s
     whole, _ = d(d.params, d.buffers, x)
     assert (dropped - whole).abs().min() > 0
     hidden, kept = x, iter(masks.values())
+    drop = lambda x: x * next(kept)[:, :, None, None]  # noqa: E731 # a layer in a line
     if discriminator.name == "mlp":
         linear = [m for m in d.module.modules() if isinstance(m, torch.nn.Linear)]
         for layer in linear[:-1]:
             hidden = torch.nn.functional.leaky_relu(layer(hidden), 0.2) * next(kept)
         expected = linear[-1](hidden)[:, 0]
-    else:
+    elif discriminator.name == "dcgan":
         for convolution in d.module.convolutions:
-            hidden = torch.nn.functional.leaky_relu(convolution(hidden), 0.2) * next(kept)[:, :, None, None]
+            hidden = drop(torch.nn.functional.leaky_relu(convolution(hidden), 0.2))
         expected = d.module.head(hidden.flatten(1))[:, 0]
+    elif discriminator.name == "sndcgan":
+        convolutions = [m for m in d.module.layers if isinstance(m, torch.nn.Conv2d)]
+        for i, convolution in enumerate(convolutions):
+            hidden = torch.nn.functional.leaky_relu(convolution(hidden), 0.1)
+            hidden = drop(hidden) if i % 2 or i == len(convolutions) - 1 else hidden
+        expected = d.module.head(hidden.flatten(1))[:, 0]
+    else:
+        for block in d.module.blocks:
+            hidden = drop(block(hidden))
+        expected = d.module.head(torch.relu(hidden).sum((2, 3)))[:, 0]
     assert next(kept, None) is None
     torch.testing.assert_close(dropped, expected, rtol=1e-13, atol=1e-13)
 

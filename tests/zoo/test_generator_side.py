@@ -200,10 +200,24 @@ def test_the_decoder_is_compared_with_the_generators_features_by_their_cosine():
     assert for_generator is None
 
 
-GUIDED = DCGANGenerator(latent=LATENT, width=4, norm="none"), DCGANDiscriminator(width=6, decoder=4)
+def test_several_maps_are_averaged_and_have_their_names():
+    rng = np.random.default_rng(4)
+    names = [("decode", "features"), ("decode-2", "features-2"), ("decode-3", "features-3")]
+    maps, wanted = {}, []
+    for i, pair in enumerate(names):
+        a, b = rng.normal(size=(2, 4, 3 * 2**i, 4, 4))
+        maps |= dict(zip(pair, (t(a), t(b)), strict=True))
+        wanted.append(((a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)).mean())
+    part = lambda player, name, x, labels=None: maps[name] * (x.sum() * 0 + 1)  # noqa: E731 # networks in a line
+    for count in (1, 2, 3):
+        value = d_penalty(GeneratorGuided(weight=3.0, maps=count), score, t(REAL), t(Z @ M), latents=t(Z), part=part)
+        assert value.item() == pytest.approx(3 * (1 - np.mean(wanted[:count])), rel=1e-13)
 
 
-def guided():
+GUIDED = DCGANGenerator(latent=LATENT, width=4, base=1, norm="none"), DCGANDiscriminator(width=6, decoder=4, base=1)
+
+
+def guided(maps=1):
     def build(component, name):
         def network(seed):
             with global_stream(seed, name):
@@ -214,7 +228,7 @@ def guided():
     return {
         "shape": IMAGES,
         "generator": build(GUIDED[0], "init-g"),
-        "discriminator": build(GUIDED[1], "init-d"),
+        "discriminator": build(DCGANDiscriminator(width=6, decoder=4, base=1, decoder_maps=maps), "init-d"),
     }
 
 
@@ -227,13 +241,27 @@ def test_the_feature_maps_of_the_networks_fit():
     assert torch.equal(one.g.module.to_range(last(features)), one.g(one.g.params, {}, z)[0])
 
 
-def test_guidance_trains_the_decoder_alone_and_stacks():
-    regularizer = GeneratorGuided()
-    state = train([regularizer], 12, **guided())
-    first = train([regularizer], 1, **guided())
+def test_maps_of_each_size_are_what_a_layer_sees_and_fit():
+    one = Training([GeneratorGuided(maps=3)], **guided(3))
+    z, x = torch.randn(3, LATENT, dtype=torch.float64), torch.randn(3, *IMAGES, dtype=torch.float64)
+    layers = one.g.module.convolutions
+    for k, name in enumerate(["", "-2", "-3"]):
+        seen = one.g(one.g.params, {}, z, None, f"features{name}")[0]
+        assert seen.shape == one.d(one.d.params, {}, x, None, f"decode{name}")[0].shape
+        assert seen.shape == (3, 4 * 2**k, 8 // 2 ** (k + 1), 8 // 2 ** (k + 1))
+        for i, layer in enumerate(layers[len(layers) - 1 - k :]):
+            seen = layer(torch.relu(seen) if i else seen)
+        torch.testing.assert_close(one.g.module.to_range(seen), one.g(one.g.params, {}, z)[0])
+
+
+@pytest.mark.parametrize("maps", [1, 3])
+def test_guidance_trains_the_decoder_alone_and_stacks(maps):
+    regularizer = GeneratorGuided(maps=maps)
+    state = train([regularizer], 12, **guided(maps))
+    first = train([regularizer], 1, **guided(maps))
     assert state.logs["d_penalty-0"] < first.logs["d_penalty-0"]
-    for seed, stacked in enumerate(unstack(train_stacked([regularizer], 2, 2, **guided()))):
-        alone = train([regularizer], 2, seed=seed, **guided())
+    for seed, stacked in enumerate(unstack(train_stacked([regularizer], 2, 2, **guided(maps)))):
+        alone = train([regularizer], 2, seed=seed, **guided(maps))
         for name, value in alone.d.params.items():
             torch.testing.assert_close(stacked.d.params[name], value, rtol=1e-9, atol=1e-11)
 
@@ -245,7 +273,14 @@ def test_feature_maps_that_do_not_fit_are_refused():
     assert mismatch(*GUIDED) is None
     assert "shows none" in mismatch(MLPGenerator(), GUIDED[1])
     assert "no `decoder`" in mismatch(GUIDED[0], DCGANDiscriminator())
-    assert "(4, 4) with decoded ones of (8, 4)" in mismatch(GUIDED[0], DCGANDiscriminator(decoder=8))
+    assert "(4, 1) with decoded ones of (8, 4)" in mismatch(GUIDED[0], DCGANDiscriminator(decoder=8))
+    more = GeneratorGuided(maps=2)
+    cell = SimpleNamespace(generator=GUIDED[0], discriminator=GUIDED[1], regularizers=())
+    assert "more than the `decoder_maps`" in more.mismatch(cell)
+    cell.discriminator = DCGANDiscriminator(width=6, decoder=4, base=1, decoder_maps=2)
+    assert more.mismatch(cell) is None
+    with pytest.raises(ConfigError, match="at most 1 decoder_maps here, not 2"):
+        DCGANDiscriminator(decoder=4, decoder_maps=2).build(SampleSpec(shape=IMAGES))
     assert "changes what D sees" in mismatch(*GUIDED, InstanceNoise())
 
 
