@@ -1,4 +1,4 @@
-"""Train the seeds of a cell to their records: alone, one after the other, or stacked in one step."""
+"""Train trials to their records: alone, one after the other, or stacked in one step."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import Any
 
 import torch
 
+from ganbench import family
 from ganbench.engines import Engine, engine_of
 from ganbench.errors import GanbenchError
 from ganbench.grid import Trial
 from ganbench.records import Record, Status, Value, storage_fault
+from ganbench.stacking import apart
 from ganbench.timing import Phases, StepClock, now
 from ganbench.training import DivergedError, Report, Trainer, Training, make_record, utc
 
@@ -27,12 +29,13 @@ def run_trials(
     training: Training,
     reports: Sequence[Report],
     finished: Callable[[Record], None],
+    numbers: Sequence[str] = (),
 ) -> None:
-    """Train ``trials``, of one cell, into ``folders``, and commit a record of each, whatever happens short of dying.
+    """Train ``trials``, of one family, into ``folders``, and commit a record of each, whatever happens short of dying.
 
-    In the serial engine they must be one.
+    In the serial engine they must be one. ``numbers`` are inputs of the step; the trials may differ in no others.
     """
-    _Cohort(training, finished).run(trials, folders, reports)
+    _Cohort(training, finished).run(trials, folders, reports, numbers)
 
 
 def run_trial(trial: Trial, folder: Path, training: Training, report: Report) -> Record:
@@ -44,7 +47,7 @@ def run_trial(trial: Trial, folder: Path, training: Training, report: Report) ->
 
 @dataclasses.dataclass
 class _Cohort:
-    """Trials of one cell in training, and what becomes of them."""
+    """Trials of one family in training, and what becomes of them."""
 
     training: Training
     finished: Callable[[Record], None]
@@ -53,7 +56,9 @@ class _Cohort:
     """Trials that share this wall time."""
     started: str = dataclasses.field(default_factory=utc)
 
-    def run(self, trials: Sequence[Trial], folders: Sequence[Path], reports: Sequence[Report]) -> None:
+    def run(
+        self, trials: Sequence[Trial], folders: Sequence[Path], reports: Sequence[Report], numbers: Sequence[str]
+    ) -> None:
         groups: dict[int, list[Trainer]] = {}
         self.together = len(trials)
         for trial, folder, report in zip(trials, folders, reports, strict=True):
@@ -67,18 +72,43 @@ class _Cohort:
             else:
                 groups.setdefault(trainer.step, []).append(trainer)
         for trainers in groups.values():  # of one step: after a crash, seeds may have checkpoints of different ones
-            try:
-                with self.phases.of("build"):
-                    engine = engine_of(trainers)
-                self._train(engine)
-            except Exception as error:  # noqa: BLE001 # as above; what breaks a step breaks it for all its seeds
+            self._together(trainers, numbers)
+
+    def _together(self, trainers: Sequence[Trainer], numbers: Sequence[str]) -> None:
+        """Train ``trainers`` in one step; where that fails at once and numbers may be the reason, in several."""
+        first, kept = trainers[0].step, [t.feed.state() for t in trainers] if numbers else []
+        try:
+            with self.phases.of("build"):
+                engine = engine_of(trainers, numbers)
+            self._train(engine)
+        except Exception as error:  # noqa: BLE001 # a plugin may raise anything; what breaks a step breaks it for all
+            begun = any(t.over or t.step != first for t in trainers)
+            if not kept or begun or storage_fault(error) is not None or _status(error)[0] == "oom":
                 for trainer in trainers:
                     if not trainer.over:
                         self._fail(trainer.trial, trainer.folder, error)
+                return
+            with self.phases.of("build"):
+                for trainer, position in zip(trainers, kept, strict=True):
+                    trainer.feed.restore(position)
+                stacks = apart(trainers, numbers)
+            what = self._constant(trainers[0], [n for n in numbers if any(n not in inputs for _, inputs in stacks)])
+            trainers[0].report("note", {"text": f"{what} cannot vary within a step: {_status(error)[1]:.100}"})
+            for members, inputs in stacks:
+                self._together(members, inputs)
+
+    @staticmethod
+    def _constant(lead: Trainer, numbers: Sequence[str]) -> str:
+        """What messages call the numbers that turned out to be constants of a step."""
+        of = dict(family.parts(lead.cell))
+        told = (number.rpartition(".") for number in numbers)
+        return ", ".join(f"{place.partition('.')[0]}.{name} of {of[place].name}" for place, _, name in told) or (
+            f"what {lead.cell.generator.name} and {lead.cell.discriminator.name} train with"
+        )
 
     def _train(self, engine: Engine) -> None:
         lead = engine.trainers[0]
-        cell, training = lead.cell, self.training
+        cell, training, width = lead.cell, self.training, len(engine.trainers)
         clock = lead.clock()
         marks = {round(cell.steps * (i + 1) / training.evaluations) for i in range(training.evaluations)}
         values: dict[Trainer, dict[str, Value]] = {}
@@ -119,6 +149,7 @@ class _Cohort:
                 last = values.get(trainer) or trainer.evaluate()
             with self.phases.of("sample"):
                 content = trainer.content(last, timing)
+            content["facts"] |= {"stack": width}
             self._commit(trainer.trial, trainer.folder, "done", "", **content)
             trainer.over = True
 

@@ -105,6 +105,16 @@ class Component:
         values = {f.name: plain(getattr(self, f.name)) for f in fields(type(self))}
         return {USE: self.name} | {k: v for k, v in values.items() if v is not None}
 
+    def with_values(self, **values: Any) -> Self:
+        """A copy with other ``values`` of fields, which are not checked: within a step they may be tensors [].
+
+        Nothing that was derived from the old values and kept is copied.
+        """
+        copy = object.__new__(type(self))
+        for f in fields(type(self)):
+            object.__setattr__(copy, f.name, values.get(f.name, getattr(self, f.name)))
+        return copy
+
     @property
     def label(self) -> str:
         """``r1``, or ``r1(gamma=1)`` where fields differ from their defaults."""

@@ -1,20 +1,21 @@
-"""Cells go to processes, one each, and whatever happens to a process becomes a record."""
+"""Stacks of trials go to processes, one each, and whatever happens to a process becomes a record."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ganbench.cell import Cell, Trial
+from ganbench.cell import Trial
 from ganbench.errors import ResultsError, StorageError
 from ganbench.grid import Grid
 from ganbench.observers import Display, call_observers
+from ganbench.plan import Stack
 from ganbench.processes import context, death, terminating, without_main
 from ganbench.records import Record, Status, storage_fault
 from ganbench.registry import Registry, located
@@ -40,13 +41,14 @@ class _Slot:
     number: int
     device: str
     job: Job
-    cell: Cell
+    stack: Stack
     process: BaseProcess
     events: Connection
     lifeline: Connection
     left: list[int]
+    """Places in the stack of the trials without a record."""
     running: list[int] = field(default_factory=list)
-    """Seeds in training: one, or all those that train together."""
+    """Those in training: one, or all that train together."""
     deadline: float = math.inf
     verdict: tuple[Status, str] | None = None
     """Why the driver killed it."""
@@ -70,7 +72,7 @@ class Driver:
         """Work until nothing is left to do, or the run is interrupted; every trial that began has a record then."""
         limit = self.options.timeout
         self.limit = parse_duration(self.grid.settings.timeout) if limit is None else limit
-        queue = self._jobs()
+        queue = deque(self.run.stacks)
         free = deque((n, self.run.devices[n % len(self.run.devices)]) for n in range(self.run.workers))
         self._hook("ganbench_run_started", run=self.run)
         self.display.begin(self.run)
@@ -81,14 +83,14 @@ class Driver:
                 while queue or self.slots:
                     while queue and free:
                         number, device = free.popleft()
-                        cell, seeds, fresh = queue.popleft()
-                        self.slots.append(self._start(number, device, cell, seeds, fresh))
+                        self.slots.append(self._start(number, device, queue.popleft()))
                     self.display.tick()
                     for slot in self._listen():
                         self.slots.remove(slot)
                         free.append((slot.number, slot.device))
                         if slot.left:
-                            queue.appendleft((slot.cell, tuple(slot.left), slot.job.fresh))
+                            left = tuple(slot.stack.trials[i] for i in sorted(slot.left))
+                            queue.appendleft(replace(slot.stack, trials=left))
         except KeyboardInterrupt:
             self.interrupted = True
             self._stop()
@@ -106,22 +108,14 @@ class Driver:
         """Tell plugins that the run is over."""
         self._hook("ganbench_run_finished", run=self.run, results=Results(self.run.folder))
 
-    def _jobs(self) -> deque[tuple[Cell, tuple[int, ...], frozenset[int]]]:
-        """For each cell with something to do, its seeds, and those to begin from nothing."""
-        cells: dict[str, tuple[Cell, list[int], set[int]]] = {}
-        for planned in self.run.todo:
-            _, seeds, fresh = cells.setdefault(planned.trial.cell.id, (planned.trial.cell, [], set()))
-            seeds.append(planned.trial.seed)
-            if planned.stage in {"stale", "failed"}:
-                fresh.add(planned.trial.seed)
-        return deque((cell, tuple(seeds), frozenset(fresh)) for cell, seeds, fresh in cells.values())
-
-    def _start(self, number: int, device: str, cell: Cell, seeds: tuple[int, ...], fresh: frozenset[int]) -> _Slot:
+    def _start(self, number: int, device: str, stack: Stack) -> _Slot:
         settings = self.grid.settings
+        cells = list({planned.trial.cell.id: planned.trial.cell for planned in stack.trials}.values())
+        places = {cell.id: i for i, cell in enumerate(cells)}
         job = Job(
             folder=self.run.folder.resolve(),
-            spec=cell.spec,
-            seeds=seeds,
+            specs=tuple(cell.spec for cell in cells),
+            trials=tuple((places[planned.trial.cell.id], planned.trial.seed) for planned in stack.trials),
             plugins=tuple(located(f, Path.cwd()) for f in (*self.grid.plugin_files, *self.options.plugins)),
             without=(*settings.without, *self.options.without),
             training=Training(
@@ -134,7 +128,9 @@ class Driver:
                 exclusive=self.run.workers == 1,
                 timed_later=not self.options.smoke and self.timing is True,
             ),
-            fresh=fresh,
+            # those to begin from nothing
+            fresh=frozenset(i for i, planned in enumerate(stack.trials) if planned.stage in {"stale", "failed"}),
+            numbers=stack.numbers,
         )
         spawned = context(compiling=any("compiled" in p.trial.cell.engine for p in self.run.todo))
         events, events_end = spawned.Pipe(duplex=False)
@@ -144,7 +140,7 @@ class Driver:
             process.start()
         events_end.close()
         lifeline_end.close()
-        return _Slot(number, device, job, cell, process, events, lifeline, list(seeds))
+        return _Slot(number, device, job, stack, process, events, lifeline, list(range(len(stack.trials))))
 
     # -- listening ---------------------------------------------------------------------------------------------
 
@@ -172,28 +168,34 @@ class Driver:
 
     def _hear(self, slot: _Slot, kind: str, content: dict[str, Any]) -> None:
         if kind == "broken":
-            for seed in slot.left:
-                self._commit(slot, seed, "error", content["reason"], content["log"])
+            for i in slot.left:
+                self._commit(slot, i, "error", content["reason"], content["log"])
             slot.left.clear()
+            return
+        if kind == "note":
+            if content["text"] not in self.complained:
+                self.complained.add(content["text"])
+                self.display.note(content["text"])
             return
         if kind == "full":
             place = content["place"] or str(self.run.folder)
             raise StorageError(content["reason"], place=place, hint=content["hint"])
-        trial = Trial(slot.cell, content["seed"])
+        trial = slot.stack.trials[content["trial"]].trial
         if kind == "started":
-            slot.running.append(trial.seed)
+            slot.running.append(content["trial"])
             slot.deadline = now() + self.limit * len(slot.running)
             self.display.started(slot.number, trial)
             self._hook("ganbench_trial_started", run=self.run, trial=trial)
         elif kind == "step":
             self.display.stepped(slot.number, trial, content["step"], content["logs"])
         elif kind == "record":
-            row = {"trial": str(trial.folder), "cell": trial.cell.name, **trial.cell.labels, **content}
+            row = content | {"trial": str(trial.folder), "seed": trial.seed, "cell": trial.cell.name}
+            row = trial.cell.labels | row
             self._hook("ganbench_record", run=self.run, record=row)
         elif kind == "finished":
-            slot.running.remove(trial.seed)
+            slot.running.remove(content["trial"])
             slot.deadline = slot.deadline if slot.running else math.inf
-            slot.left.remove(trial.seed)
+            slot.left.remove(content["trial"])
             record = Record.read(self.run.folder / trial.folder)
             if record is not None:
                 self._announce(slot, trial, record)
@@ -207,12 +209,12 @@ class Driver:
         if not slot.running and (code == 0 or not slot.left):
             return
         status, reason = slot.verdict or ("crashed", death(code))
-        for seed in slot.running or slot.left[:1]:
-            self._commit(slot, seed, status, reason)
-            slot.left.remove(seed)
+        for place in slot.running or slot.left[:1]:
+            self._commit(slot, place, status, reason)
+            slot.left.remove(place)
 
-    def _commit(self, slot: _Slot, seed: int, status: Status, reason: str, log: str = "") -> None:
-        trial = Trial(slot.cell, seed)
+    def _commit(self, slot: _Slot, place: int, status: Status, reason: str, log: str = "") -> None:
+        trial = slot.stack.trials[place].trial
         folder = self.run.folder / trial.folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -239,9 +241,9 @@ class Driver:
         for slot in self.slots:
             slot.process.join(GRACE)
             self._read(slot)
-            for seed in slot.running:
+            for place in slot.running:
                 with contextlib.suppress(ResultsError):
-                    self._commit(slot, seed, "interrupted", "the run was interrupted")
+                    self._commit(slot, place, "interrupted", "the run was interrupted")
 
     def _hook(self, name: str, **arguments: Any) -> None:
         """Call every observer; one that raises is reported once, and the run goes on."""

@@ -11,14 +11,15 @@ from typing import Protocol, TypeAlias
 import torch
 from torch import Tensor
 
-from ganbench import compiled
+from ganbench import compiled, family
+from ganbench.component import digest
 from ganbench.errors import ContractError
 from ganbench.feed import runs
 from ganbench.forms import Flat, Form, Listed, Packed
 from ganbench.graph import Graph
 from ganbench.inputs import block
 from ganbench.lift import Step, Transforms, over_seeds, stack, unstack
-from ganbench.state import State, Turns
+from ganbench.state import Slots, State, Turns
 from ganbench.timing import now
 from ganbench.training import Trainer
 
@@ -41,13 +42,18 @@ class Engine(Protocol):
         """Go on without one that cannot."""
 
 
-def engine_of(trainers: Sequence[Trainer]) -> Engine:
-    """The engine that the cell of ``trainers`` names; one that maps nothing trains one trial."""
+def engine_of(trainers: Sequence[Trainer], numbers: Sequence[str] = ()) -> Engine:
+    """The engine that the cell of ``trainers`` names; one that maps nothing trains one trial.
+
+    Args:
+        trainers: of one family.
+        numbers: names of those of its numbers that are inputs of the step; cells may differ in no others.
+    """
     kind, _, compiled = trainers[0].cell.engine.partition("+")
     if kind == "serial" and not compiled:
         (trainer,) = trainers
         return Alone(trainer)
-    return Together(trainers, mapped=kind == "fused", compiled=bool(compiled))
+    return Together(trainers, mapped=kind == "fused", compiled=bool(compiled), numbers=numbers)
 
 
 class Alone:
@@ -75,11 +81,15 @@ class Together:
     Args:
         mapped: whether the step has a leading seed axis; without it there is one trial.
         compiled: whether it is compiled; it need not be mapped then.
+        numbers: names of fields that have a value for each trial, if it is mapped.
     """
 
-    def __init__(self, trainers: Sequence[Trainer], *, mapped: bool, compiled: bool) -> None:
+    def __init__(
+        self, trainers: Sequence[Trainer], *, mapped: bool, compiled: bool, numbers: Sequence[str] = ()
+    ) -> None:
         self.trainers = list(trainers)
         self.mapped, self.compiled = mapped, compiled
+        self.varying = tuple(numbers) if mapped else ()
         self._begin()
 
     def _begin(self) -> None:
@@ -89,13 +99,24 @@ class Together:
         self.form = Packed(whole) if self.compiled else Listed(whole)
         self.state = self.form.closed(whole)
         self.last: dict[str, Tensor] = {}
-        self.kinds: Kinds = {} if self.mapped else _shared(self.trainers[0].cell.id)
+        self.numbers = stack_numbers(self.trainers, self.varying)
+        self.kinds: Kinds = _shared(self._key())
+
+    def _key(self) -> str:
+        """What the kinds of step depend on: all that the trials have in common, and how many of them there are."""
+        lead = self.trainers[0]
+        common = family.masked(lead.cell, self.varying)
+        how = {"mapped": self.mapped, "compiled": self.compiled, "on": str(lead.device)}
+        return digest({"cell": common, "numbers": self.varying, "trials": len(self.trainers)} | how)
 
     @torch.no_grad()  # transforms take the gradients; nothing is recorded between steps
     def advance(self, steps: int) -> None:
         lead = self.trainers[0]
         for start, length in runs(lead.step, steps, lead.active, lead.feed.longest):
             turns, inputs = block([t.feed for t in self.trainers], lead.active(start), length, mapped=self.mapped)
+            if self.numbers:
+                turns, own = turns._replace(numbers=self.numbers), list(self.numbers.values())
+                inputs = [[*step, *own] for step in inputs]
             self.state, logs = self._kind(start, turns).advance(self.state, inputs)
             self.last = self.last | logs  # what a lazy regularizer logged last, too
         for trainer in self.trainers:
@@ -109,7 +130,8 @@ class Together:
             update = lead.cell.update
 
             def step(state: State, turns: Turns) -> State:
-                return game.finish(update.step(game, state, turns))
+                played = game.given(turns.numbers)
+                return played.finish(update.step(played, state, turns))
 
             whole = over_seeds(step) if self.mapped else step
             self.kinds[active] = (_Compiled if self.compiled else _Traced)(whole, self, Form(turns))
@@ -137,15 +159,27 @@ Kinds: TypeAlias = "dict[tuple[bool, ...], _Kind]"
 """The step for each set of regularizers that are active together."""
 
 
+def stack_numbers(trainers: Sequence[Trainer], names: Sequence[str]) -> Slots:
+    """The values [trials] of the numbers ``names`` of each trainer's cell.
+
+    Those of losses and regularizers have the type of the weights, as all that they meet in a step; those of optimizers
+    are float64, since 1 - 0.999 in float32 is wrong in the fifth digit.
+    """
+    lead = trainers[0]
+    values = [family.numbers(t.cell) for t in trainers]
+    types = {n: torch.float64 if n.startswith("optimizer.") else lead.dtype for n in names}
+    return {n: torch.tensor([v[n] for v in values], dtype=types[n], device=lead.device) for n in names}
+
+
 @functools.lru_cache(maxsize=1)
-def _shared(cell: str) -> Kinds:
-    """The kinds of step of a cell whose seeds train one after the other in this process: compiled once for all."""
-    del cell
+def _shared(key: str) -> Kinds:
+    """The kinds of step that trials one after the other have in common in this process: compiled once for all."""
+    del key
     return {}
 
 
 def forget() -> None:
-    """Compile anew, or take from the compiler's cache, what this process has compiled for single seeds."""
+    """Compile anew, or take from the compiler's cache, what this process has compiled."""
     _shared.cache_clear()
 
 

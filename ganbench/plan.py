@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from ganbench import choices, codeprint
+from ganbench import choices, codeprint, family
 from ganbench.dataset import Dataset
 from ganbench.errors import ResultsError
 from ganbench.grid import Combination, Grid, Trial
@@ -29,6 +29,19 @@ class Planned:
     stage: Stage
     record: Record | None = None
     why: str = ""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Trials of one process: of one step, where their engine trains trials together, or else one after the other.
+
+    Args:
+        trials: of one family.
+        numbers: the names of the numbers that are inputs of the step; they differ within the family.
+    """
+
+    trials: tuple[Planned, ...]
+    numbers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,6 +76,25 @@ class Plan:
             if p.stage in TO_RUN
             or (p.stage == "failed" and p.record is not None and ("failed" in retry or p.record.status in retry))
         ]
+
+    def stacks(self, todo: Sequence[Planned], workers: int, most: int) -> list[Stack]:
+        """The trials ``todo`` of this plan as ``workers`` processes train them, at most ``most`` in one step.
+
+        What is on disk already moves no number from the graph to its inputs or back: families are those of all cells.
+        """
+        families = family.families([c.cell for c in self.combinations if c.skip is None])
+        of = {cell.id: i for i, found in enumerate(families) for cell in found.cells}
+        groups: dict[int, list[Planned]] = {}
+        for planned in todo:
+            groups.setdefault(of[planned.trial.cell.id], []).append(planned)
+        together = [i for i in groups if families[i].cells[0].stacked]
+        cuts = dict(zip(together, family.cut([len(groups[i]) for i in together], workers, most), strict=True))
+        stacks = []
+        for i, members in groups.items():
+            left = iter(members)
+            sizes = family.dealt(len(members), cuts.get(i, 1))
+            stacks += [Stack(tuple(itertools.islice(left, n)), families[i].numbers) for n in sizes]
+        return stacks
 
 
 def make(

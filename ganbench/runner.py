@@ -18,7 +18,7 @@ from ganbench.errors import ConfigError, ResultsError, nearest
 from ganbench.grid import Grid
 from ganbench.heartbeat import Beacon
 from ganbench.observers import Display, Several, Silent
-from ganbench.plan import Plan, Planned
+from ganbench.plan import Plan, Planned, Stack
 from ganbench.processes import only_driver, terminating
 from ganbench.records import FAILED, Record, write_json
 from ganbench.registry import Registry, located
@@ -69,6 +69,8 @@ class Run:
     todo: Sequence[Planned]
     devices: Sequence[str]
     workers: int
+    stacks: Sequence[Stack] = ()
+    """``todo`` by the processes that train them."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +112,8 @@ def execute(grid: Grid, results: Path, options: Options, display: Display | None
         plan = make()
     workers = options.workers or (len(devices) if devices[0] != "cpu" else max(1, environment.cores() // threads))
     todo = plan.to_run(options.retry)
-    cells = len({p.trial.cell.id for p in todo})
-    run = Run(folder.name, folder, plan, todo, devices, max(1, min(workers, cells)))
+    stacks = plan.stacks(todo, workers, grid.settings.stack)
+    run = Run(folder.name, folder, plan, todo, devices, max(1, min(workers, len(stacks))), stacks)
     with only_driver(folder):
         make_folder(run, grid)  # not before: another driver's plan is not to be replaced
         shown = Several(display or Silent(), Beacon(folder))

@@ -40,6 +40,7 @@ class Settings(Component, role="run", name="run"):
         default="auto",
         doc="compile a whole step into one graph, for each kind of step; auto: if it is measured to pay",
     )
+    stack: int = field(default=64, ge=1, doc="most trials in one fused step: seeds, and cells that differ in numbers")
     threads: int = field(default=0, ge=0, doc="CPU threads of each process; 0: one, and as many processes as cores")
     snapshots: bool = field(default=False, doc="keep a picture of samples at each evaluation, as for an animation")
     checkpoint_every: int = field(

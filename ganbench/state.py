@@ -78,7 +78,12 @@ class Turn(NamedTuple):
 
 
 class Turns(NamedTuple):
-    """The inputs of one step: a turn for each discriminator update, and one for the generator."""
+    """The inputs of one step: a turn for each discriminator update, one for the generator, and numbers.
+
+    ``numbers`` are those [] of the components' fields that are inputs of the step and no constants, because trials
+    that train together differ in them.
+    """
 
     d: tuple[Turn, ...]
     g: Turn
+    numbers: Slots = {}  # noqa: RUF012 # nobody writes to it

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -56,6 +56,22 @@ class Game:
         # the only writes to a frozen value
         object.__setattr__(self, "movers", movers)
         object.__setattr__(self, "hooked", hooked)
+
+    def given(self, numbers: Slots) -> Game:
+        """This game with ``numbers`` [] in place of the fields of its components, by the names of ``family``."""
+        if not numbers:
+            return self
+        values: dict[str, dict[str, Any]] = {}
+        for name, value in numbers.items():
+            place, _, leaf = name.rpartition(".")
+            values.setdefault(place, {})[leaf] = value
+        stack = (r.with_values(**values.get(f"regularizer.{i}", {})) for i, r in enumerate(self.regularizers))
+        return replace(
+            self,
+            loss=self.loss.with_values(**values.get("loss", {})),
+            optimizer=self.optimizer.with_values(**values.get("optimizer", {})),
+            regularizers=tuple(stack),
+        )
 
     @property
     def _generator(self) -> Callable[..., tuple[Tensor, Params]]:

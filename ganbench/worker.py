@@ -1,4 +1,4 @@
-"""The process of one cell: rebuild it from its specification, train its seeds, commit each."""
+"""The process of one job: rebuild cells from their specifications, train their trials, commit each."""
 
 from __future__ import annotations
 
@@ -32,21 +32,24 @@ class Job:
 
     Args:
         folder: of the run.
-        spec: the cell's specification.
-        seeds: to train, one after the other or together, as the cell's engine does.
+        specs: of the cells, which are of one family.
+        trials: (place of its cell in ``specs``, seed) of each, to train one after the other or together, as the cells'
+            engine does; a trial's place here is what events call it.
         plugins: files to load, and names of installed plugins to switch on.
         without: plugins to block.
         training: how to train.
-        fresh: seeds whose traces on disk are to be thrown away first (retried or stale ones).
+        fresh: places of trials whose traces on disk are to be thrown away first (retried or stale ones).
+        numbers: names of the numbers that are inputs of a step.
     """
 
     folder: Path
-    spec: Mapping[str, Any]
-    seeds: tuple[int, ...]
+    specs: tuple[Mapping[str, Any], ...]
+    trials: tuple[tuple[int, int], ...]
     plugins: tuple[str | Path, ...]
     without: tuple[str, ...]
     training: Training
     fresh: frozenset[int] = frozenset()
+    numbers: tuple[str, ...] = ()
 
 
 def work(job: Job, events: Connection, lifeline: Connection) -> None:
@@ -55,12 +58,12 @@ def work(job: Job, events: Connection, lifeline: Connection) -> None:
     die_with(lifeline)
     try:
         registry = Registry.load(job.plugins, without=job.without)
-        cell = Cell.from_spec(job.spec, registry)
+        cells = [Cell.from_spec(spec, registry) for spec in job.specs]
     except Exception as error:  # noqa: BLE001 # the driver turns it into rows
         _tell(events, "broken", {"reason": f"{type(error).__name__}: {error}", "log": traceback.format_exc()})
         return
     try:
-        _train_all([Trial(cell, seed) for seed in job.seeds], job, events)
+        _train_all([(i, Trial(cells[place], seed)) for i, (place, seed) in enumerate(job.trials)], job, events)
     except (OSError, GanbenchError) as error:
         fault = storage_fault(error)
         if fault is None:
@@ -68,39 +71,42 @@ def work(job: Job, events: Connection, lifeline: Connection) -> None:
         _tell(events, "full", {"reason": fault.message, "place": fault.place, "hint": fault.hint})
 
 
-def _train_all(trials: Sequence[Trial], job: Job, events: Connection) -> None:
-    """Train together what the cell's engine trains together."""
-    cell = trials[0].cell
-    for together in [trials] if cell.stacked else [[trial] for trial in trials]:
+def _train_all(trials: Sequence[tuple[int, Trial]], job: Job, events: Connection) -> None:
+    """Train together what the cells' engine trains together."""
+    stacked = trials[0][1].cell.stacked
+    for together in [trials] if stacked else [[trial] for trial in trials]:
         if _train(together, job, events) == "oom":
-            return  # memory is not to be trusted after that: the other seeds get a new process
+            return  # memory is not to be trusted after that: the other trials get a new process
 
 
-def _train(trials: Sequence[Trial], job: Job, events: Connection) -> str:
-    """Train ``trials`` together, with one log, which lies in the folder of the first; the last one's status."""
+def _train(numbered: Sequence[tuple[int, Trial]], job: Job, events: Connection) -> str:
+    """Train trials together, with one log, which lies in the folder of the first; the last one's status."""
+    trials = [trial for _, trial in numbered]
+    places: dict[tuple[str, int | None], int] = {(trial.cell.name, trial.seed): i for i, trial in numbered}
     folders = [job.folder / trial.folder for trial in trials]
-    for trial, folder in zip(trials, folders, strict=True):
-        if trial.seed in job.fresh:
+    for (i, _), folder in zip(numbered, folders, strict=True):
+        if i in job.fresh:
             shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
         for torn in folder.glob(".*.partial"):  # what a killed process was writing
             torn.unlink()
-        _tell(events, "started", {"seed": trial.seed})
+        _tell(events, "started", {"trial": i})
     last = ""
 
     def finished(record: Record) -> None:
         nonlocal last
         last = record.status
-        _tell(events, "finished", {"seed": record.seed, "status": record.status})
+        _tell(events, "finished", {"trial": places[record.cell, record.seed], "status": record.status})
 
     with _logging(folders[0] / LOG):
-        run_trials(trials, folders, job.training, [_report(events, t.seed) for t in trials], finished)
+        reports = [_report(events, i) for i, _ in numbered]
+        run_trials(trials, folders, job.training, reports, finished, job.numbers)
     return last
 
 
-def _report(events: Connection, seed: int) -> Report:
+def _report(events: Connection, place: int) -> Report:
     def report(kind: str, content: Mapping[str, Any]) -> None:
-        _tell(events, kind, {"seed": seed, **content})
+        _tell(events, kind, {"trial": place, **content})
 
     return report
 

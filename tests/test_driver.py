@@ -12,6 +12,7 @@ import pytest
 from ganbench import runner
 from ganbench.driver import Driver
 from ganbench.grid import Grid
+from ganbench.plan import Stack
 from ganbench.runner import Options, execute
 
 
@@ -24,8 +25,8 @@ class Started:
         self.seconds = deque(seconds.get(i, 1) for i in range(100))
         started = self
 
-        def start(driver: Driver, number: int, device: str, cell: Any, seeds: Any, fresh: Any) -> Any:
-            started.cells.append((device, cell.labels["regularizer"]))
+        def start(driver: Driver, number: int, device: str, stack: Stack) -> Any:
+            started.cells.append((device, stack.trials[0].trial.cell.labels["regularizer"]))
             slot = SimpleNamespace(number=number, device=device, left=[], rest=started.seconds.popleft(), process=None)
             busy = Counter(s.device for s in (*driver.slots, slot))
             started.most |= busy

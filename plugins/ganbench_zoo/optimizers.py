@@ -3,19 +3,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
+from torch import Tensor
 
 from ganbench import Component, Optimizer, field, hookimpl, is_plain
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from ganbench import Params
 
+Tensors: TypeAlias = "list[Tensor] | tuple[Tensor, ...]"
 COUNT = "steps"  # the name of a single tensor in its dictionary
 
 
@@ -37,8 +36,7 @@ class Adam(Optimizer, name="adam", source="https://arxiv.org/abs/1412.6980"):
         """With ``lazy_correction``, that of StyleGAN2 (https://arxiv.org/abs/1912.04958, appendix B)."""
         if not self.lazy_correction or share == 1:
             return self
-        return dataclasses.replace(
-            self,
+        return self.with_values(
             lr_g=self.lr_g * share,
             lr_d=self.lr_d * share,
             beta1=self.beta1**share,
@@ -55,13 +53,13 @@ class Adam(Optimizer, name="adam", source="https://arxiv.org/abs/1412.6980"):
             return self._fused(params, grads, slots, lr)
         g = ordered(params, grads)  # what a compiler fuses itself
         t = slots["step"][COUNT] + 1
-        m = torch._foreach_lerp(ordered(params, slots["m"]), g, 1 - self.beta1)
+        m = lerp(ordered(params, slots["m"]), g, 1 - self.beta1)
         v = torch._foreach_mul(ordered(params, slots["v"]), self.beta2)
-        torch._foreach_addcmul_(v, g, g, value=1 - self.beta2)
+        add_square_(v, g, 1 - self.beta2)
         # denominator = -(sqrt(v^) + eps) (1 - beta1^t) / lr, so that one division ends it
         denominator = torch._foreach_sqrt(v)
         torch._foreach_div_(denominator, (1 - self.beta2**t).sqrt())
-        torch._foreach_add_(denominator, self.eps)
+        add_number_(denominator, self.eps)
         torch._foreach_div_(denominator, -lr / (1 - self.beta1**t))
         moved = torch._foreach_addcdiv(list(params.values()), m, denominator)
         return named(params, moved), {"step": {COUNT: t}, "m": named(params, m), "v": named(params, v)}
@@ -110,11 +108,11 @@ class SGD(Optimizer, name="sgd", source="https://docs.pytorch.org/docs/stable/ge
         self, params: Params, grads: Params, slots: dict[str, Params], lr: float
     ) -> tuple[Params, dict[str, Params]]:
         g, old = ordered(params, grads), list(params.values())
-        if not self.momentum:
-            return named(params, torch._foreach_add(old, g, alpha=-lr)), slots
+        if "b" not in slots:
+            return named(params, added(old, g, -lr)), slots
         b = torch._foreach_mul(ordered(params, slots["b"]), self.momentum)
         torch._foreach_add_(b, g)
-        return named(params, torch._foreach_add(old, b, alpha=-lr)), {"b": named(params, b)}
+        return named(params, added(old, b, -lr)), {"b": named(params, b)}
 
 
 class RMSprop(Optimizer, name="rmsprop", source="https://www.cs.toronto.edu/~hinton/coursera/lecture6/lec6.pdf"):
@@ -131,11 +129,52 @@ class RMSprop(Optimizer, name="rmsprop", source="https://www.cs.toronto.edu/~hin
     ) -> tuple[Params, dict[str, Params]]:
         g = ordered(params, grads)
         v = torch._foreach_mul(ordered(params, slots["v"]), self.alpha)
-        torch._foreach_addcmul_(v, g, g, value=1 - self.alpha)
+        add_square_(v, g, 1 - self.alpha)
         denominator = torch._foreach_sqrt(v)
-        torch._foreach_add_(denominator, self.eps)
-        moved = torch._foreach_addcdiv(list(params.values()), g, denominator, value=-lr)
+        add_number_(denominator, self.eps)
+        moved = add_quotient(list(params.values()), g, denominator, -lr)
         return named(params, moved), {"v": named(params, v)}
+
+
+# torch's operations over lists take the factors of some operands as numbers alone, and a factor that is swept is a
+# tensor []: then the operand is multiplied first
+
+
+def added(x: Tensors, y: Tensors, factor: float | Tensor) -> list[Tensor]:
+    """Each x + factor y."""
+    if isinstance(factor, Tensor):
+        return list(torch._foreach_add(x, torch._foreach_mul(y, factor)))
+    return list(torch._foreach_add(x, y, alpha=factor))
+
+
+def add_number_(x: Tensors, number: float | Tensor) -> None:
+    """For each, x <- x + number."""
+    if isinstance(number, Tensor):
+        torch._foreach_add_(x, [number.to(x[0].dtype)] * len(x))
+    else:
+        torch._foreach_add_(x, number)
+
+
+def add_square_(x: Tensors, y: Tensors, factor: float | Tensor) -> None:
+    """For each, x <- x + factor y^2."""
+    if isinstance(factor, Tensor):
+        torch._foreach_addcmul_(x, torch._foreach_mul(y, factor), y)
+    else:
+        torch._foreach_addcmul_(x, y, y, value=factor)
+
+
+def add_quotient(x: Tensors, y: Tensors, z: Tensors, factor: float | Tensor) -> list[Tensor]:
+    """Each x + factor y / z."""
+    if isinstance(factor, Tensor):
+        return list(torch._foreach_addcdiv(x, torch._foreach_mul(y, factor), z))
+    return list(torch._foreach_addcdiv(x, y, z, value=factor))
+
+
+def lerp(x: Tensors, y: Tensors, weight: float | Tensor) -> list[Tensor]:
+    """Each x + weight (y - x)."""
+    if isinstance(weight, Tensor):
+        return list(torch._foreach_lerp(x, y, [weight.to(x[0].dtype)] * len(x)))
+    return list(torch._foreach_lerp(x, y, weight))
 
 
 def count(params: Params) -> Params:
