@@ -277,6 +277,6 @@ def toml(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
 
 
-def plural(n: int, noun: str) -> str:
-    """``1 cell`` or ``2 cells``."""
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+def plural(n: int, noun: str, many: str = "") -> str:
+    """``1 cell`` or ``2 cells``; ``many`` is the plural where it is not ``noun`` with an s."""
+    return f"{n} {noun}" if n == 1 else f"{n} {many or noun + 's'}"

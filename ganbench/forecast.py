@@ -2,44 +2,73 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganbench.choices import OPEN
 from ganbench.errors import ResultsError
+from ganbench.facts import plural
 from ganbench.records import Record, read_json, read_lines
 from ganbench.steptimes import block_id
 
 if TYPE_CHECKING:
-    from ganbench.cell import Cell
+    from ganbench.cell import Cell, Trial
     from ganbench.plan import Plan
     from ganbench.settings import Settings
 
-ONCE = ("build", "prepare", "first_step", "sample", "timing", "record", "other")
-"""Phases of a trial whose time does not grow with its steps."""
-STEPS = ("warm_up", "train", "look")
+SMOKE = "the smoke run"
+EACH = ("build", "prepare", "sample", "record")
+"""Phases that every trial has once, also among those that train together."""
+ONCE = ("timing", "other")
+"""Phases of a process whose time does not grow with the steps."""
+CACHED = 0.3
+"""A first step with its graphs from this machine's cache, over one that compiled them: 0.2 to 0.9 were measured."""
+LONGEST_LAUNCH = 60.0
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of one process for the seeds that train together, by what they grow with."""
+    """Seconds of one process for the trials that train together, by what they grow with.
 
+    Args:
+        each: of each trial, once.
+        first: of the first step, compiling included.
+        once: of the process, once.
+        step: of a step.
+        evaluation: of all trials.
+        checkpoint: of all trials.
+        together: trials that shared them.
+    """
+
+    each: float
+    first: float
     once: float
     step: float
     evaluation: float
     checkpoint: float
+    together: float = 1
 
-    def total(self, steps: int, evaluations: int, checkpoints: int) -> float:
-        """Seconds of a training of so many steps, evaluations and checkpoints."""
-        return self.once + self.step * steps + self.evaluation * evaluations + self.checkpoint * checkpoints
+    def total(self, steps: int, evaluations: int, checkpoints: int, trials: int = 1) -> float:
+        """Seconds of a training of so many steps, evaluations and checkpoints, of so many trials together.
+
+        With more trials than were seen a step is expected to take longer in proportion, with fewer as long.
+        """
+        more = trials / self.together
+        growing = self.each * self.together + self.evaluation * evaluations + self.checkpoint * checkpoints
+        return self.first + self.once + growing * more + self.step * steps * max(1.0, more)
 
     @classmethod
     def of(cls, record: Record, folder: Path) -> Cost | None:
-        """What a finished trial in ``folder`` says, None if it does not say it: it was resumed, or is of old code."""
+        """What a finished trial in ``folder`` says, None if it does not say it: it was resumed, or is of old code.
+
+        Of trials that trained together, the last one has the phases of all.
+        """
         phases = {
             name.removeprefix("phase_").removesuffix("_s"): seconds
             for name, seconds in record.timing.items()
@@ -50,19 +79,42 @@ class Cost:
         try:
             state = read_json(folder / "state.json") or {}
             evaluations = len(read_lines(folder / "curves.jsonl"))
-            windows = [*state.get("warm_up", ()), *state.get("windows", ())]
-            first, done = (int(windows[0][0]) if windows else 0), int(state.get("step", 0))
-        except (ResultsError, ValueError, TypeError, IndexError):
+            warm_up, windows = ([(int(n), float(s)) for n, s in state.get(k, ())] for k in ("warm_up", "windows"))
+            first, done = (warm_up or windows or [(0, 0.0)])[0][0], int(state.get("step", 0))
+        except (ResultsError, ValueError, TypeError):
             return None
         if done <= first or not evaluations:
             return None
+        together = int(record.facts.get("together") or 1)
+        steady = sum(n for n, _ in windows)
+        # a smoke run is half warm-up, whose steps are slower: they are not the pace of a long training
+        spent = phases.get("warm_up", 0.0) + phases.get("train", 0.0)
+        pace = sum(s for _, s in windows) / steady if steady else spent / (done - first)
         kept = 1 + _checkpoints(done, int(record.facts.get("checkpoint_every") or 0))
         return cls(
-            once=sum(phases.get(name, 0.0) for name in ONCE),
-            step=sum(phases.get(name, 0.0) for name in STEPS) / (done - first),
+            each=sum(phases.get(name, 0.0) for name in EACH) / together,
+            first=phases.get("first_step", 0.0),
+            once=sum(phases.get(name, 0.0) for name in ONCE) + max(0.0, spent - pace * (done - first)),
+            step=pace + phases.get("look", 0.0) / (done - first),
             evaluation=phases.get("evaluate", 0.0) / evaluations,
             checkpoint=phases.get("checkpoint", 0.0) / kept,
+            together=together,
         )
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What one process is expected to take for the trials it is handed.
+
+    Args:
+        cells: that they are of.
+        seconds: None where nothing is known.
+        source: what it is known from.
+    """
+
+    cells: tuple[str, ...]
+    seconds: float | None
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,101 +122,147 @@ class Forecast:
     """What a plan will take.
 
     Args:
-        seconds: of each cell with something to do, for all its trials, by the cell's name; None where nothing is known.
-        sources: for each of these, what it is known from.
+        jobs: in the order in which processes take them.
         workers: processes at a time.
         timing: seconds of the timing pass.
+        launch: seconds until the first process trains.
     """
 
-    seconds: Mapping[str, float | None]
-    sources: Mapping[str, str]
+    jobs: Sequence[Expected]
     workers: int
     timing: float = 0.0
+    launch: float = 0.0
+
+    @property
+    def unknown(self) -> list[str]:
+        """The cells of which nothing is known."""
+        return list(dict.fromkeys(cell for job in self.jobs if job.seconds is None for cell in job.cells))
+
+    @property
+    def sources(self) -> list[str]:
+        """What the rest is known from."""
+        return sorted({job.source for job in self.jobs if job.seconds is not None})
 
     @property
     def busy(self) -> float | None:
         """Seconds of all processes together; None unless every cell is known."""
-        known = [s for s in self.seconds.values() if s is not None]
-        return sum(known) + self.timing if len(known) == len(self.seconds) else None
+        return None if self.unknown else sum(job.seconds or 0.0 for job in self.jobs) + self.timing
 
     @property
     def makespan(self) -> float | None:
-        """Seconds until the run ends, if every process takes the next cell of the plan as soon as it is free."""
-        if self.busy is None:
+        """Seconds until the run ends, if every process takes the next job of the plan as soon as it is free."""
+        if self.unknown:
             return None
-        slots = [0.0] * max(1, min(self.workers, len(self.seconds)))
-        for seconds in self.seconds.values():
-            heapq.heappush(slots, heapq.heappop(slots) + (seconds or 0.0))
-        return max(slots) + self.timing
+        slots = [0.0] * max(1, min(self.workers, len(self.jobs)))
+        for job in self.jobs:
+            heapq.heappush(slots, heapq.heappop(slots) + (job.seconds or 0.0))
+        return self.launch + max(slots) + self.timing
 
     def text(self, grid: str) -> str:
         """What a person is told; ``grid`` is the file to make a smoke run of."""
-        unknown = sum(seconds is None for seconds in self.seconds.values())
         if self.makespan is None or self.busy is None:
-            of = f"{unknown} of {len(self.seconds)} cells" if unknown < len(self.seconds) else "these cells"
+            unknown, cells = len(self.unknown), len({cell for job in self.jobs for cell in job.cells})
+            of = f"{unknown} of {cells} cells" if unknown < cells else "these cells"
             return f"How long {of} take is not known: `ganbench run --grid {grid} --smoke` finds out."
-        told = f"About {duration(self.makespan)} with {plural(self.workers, 'process', 'processes')}"
+        told = f"About {about(self.makespan)} with {plural(self.workers, 'process', 'processes')}"
         if self.timing:
-            told += f", {duration(self.timing)} of it the timing pass"
-        return f"{told} ({duration(self.busy)} of process time), from {'; '.join(sorted(set(self.sources.values())))}."
+            told += f", {about(self.timing)} of it the timing pass"
+        return f"{told} ({about(self.busy)} of process time), from {'; '.join(self.sources)}."
 
     def facts(self) -> dict[str, Any]:
         """As JSON has it."""
-        unknown = [cell for cell, seconds in self.seconds.items() if seconds is None]
         return {
             "workers": self.workers,
             "makespan_s": self.makespan,
             "process_hours": None if self.busy is None else self.busy / 3600,
             "timing_s": self.timing,
-            "unknown_cells": unknown,
-            "sources": sorted(set(self.sources.values())),
+            "launch_s": self.launch,
+            "unknown_cells": self.unknown,
+            "sources": self.sources,
         }
 
 
 def forecast(plan: Plan, settings: Settings, folder: Path, workers: int) -> Forecast:
     """What is left to do of ``plan``, whose run is in ``folder`` and whose smoke run is beside it."""
-    cells: dict[str, tuple[Cell, int]] = {}
+    groups: dict[str, list[Trial]] = {}
     for planned in plan.to_run():
-        cell, n = cells.get(planned.trial.cell.name, (planned.trial.cell, 0))
-        cells[cell.name] = (cell, n + 1)
-    seen = [*_seen(folder, "trials of this run"), *_seen(folder.with_name(f"{folder.name}-smoke"), "the smoke run")]
-    seconds: dict[str, float | None] = {}
-    sources: dict[str, str] = {}
-    for name, (cell, trials) in cells.items():
-        cost, source, engine = _nearest(cell, seen)
-        if cost is None:
-            seconds[name] = None
-            continue
-        sources[name] = source
-        once = cost.total(cell.steps, settings.evaluations, 1 + _checkpoints(cell.steps, settings.checkpoint_every))
-        seconds[name] = once if engine.startswith("fused") else once * trials
-    return Forecast(seconds, sources, workers, _timing(plan, settings, seconds, workers))
+        groups.setdefault(planned.trial.cell.name, []).append(planned.trial)
+    smoke = folder.with_name(f"{folder.name}-smoke")
+    seen = [*_seen(folder, "trials of this run"), *_seen(smoke, SMOKE)]
+    jobs = [_expected(trials, settings, seen) for trials in groups.values()]
+    launch = next((s for s in map(_launch, (smoke, folder)) if s is not None), 0.0) if jobs else 0.0
+    return Forecast(jobs, workers, _timing(plan, settings, jobs, workers), launch)
 
 
-def _timing(plan: Plan, settings: Settings, seconds: Mapping[str, float | None], workers: int) -> float:
+def _expected(
+    trials: Sequence[Trial], settings: Settings, seen: Sequence[tuple[Mapping[str, Any], Cost, str]]
+) -> Expected:
+    """What a process will take for ``trials``, of cells that are alike."""
+    cells = tuple(dict.fromkeys(trial.cell.name for trial in trials))
+    cell = trials[0].cell
+    cost, source, engine = _nearest(cell, seen)
+    if cost is None:
+        return Expected(cells, None)
+    if SMOKE in source and "compiled" in engine:
+        cost = replace(cost, first=CACHED * cost.first)
+    checkpoints = 1 + _checkpoints(cell.steps, settings.checkpoint_every)
+    if engine.startswith("fused"):
+        return Expected(cells, cost.total(cell.steps, settings.evaluations, checkpoints, len(trials)), source)
+    return Expected(cells, len(trials) * cost.total(cell.steps, settings.evaluations, checkpoints), source)
+
+
+def _launch(folder: Path) -> float | None:
+    """Seconds from the plan of the run in ``folder`` until its first trial began, to the second; None if unknown."""
+    began = []
+    for path in folder.glob("trials/*/seed-*/result.json"):
+        with contextlib.suppress(ResultsError, ValueError):
+            record = Record.read(path.parent)
+            if record is not None and record.started:
+                began.append(datetime.fromisoformat(record.started).timestamp())
+    try:
+        seconds = min(began) - (folder / "environment.json").stat().st_mtime
+    except (OSError, ValueError):
+        return None
+    return seconds if 0 <= seconds <= LONGEST_LAUNCH else None  # resumed, or copied: the file is of another time
+
+
+def _timing(plan: Plan, settings: Settings, jobs: Sequence[Expected], workers: int) -> float:
     """Seconds of the timing pass over the cells that are left: none if it is off, or would take longer than they."""
-    if not settings.timing or not seconds:
+    left = {cell for job in jobs for cell in job.cells}
+    if not settings.timing or not left:
         return 0.0
     blocks: dict[str, int] = {}
     for combination in plan.combinations:
-        if combination.cell.name in seconds:
+        if combination.cell.name in left:
             block = block_id(combination.cell.spec)
             blocks[block] = blocks.get(block, 2) + 1  # the cell without regularizers, twice
     expected = settings.timing_seconds * sum(blocks.values())
-    training = sum(s or 0.0 for s in seconds.values()) / max(1, workers)
+    training = sum(job.seconds or 0.0 for job in jobs) / max(1, workers)
     return expected if settings.timing is True or training >= expected else 0.0
 
 
 def _seen(folder: Path, source: str) -> Iterator[tuple[Mapping[str, Any], Cost, str]]:
-    """The specification and the cost of each finished trial of a run."""
+    """The specification and the cost of each finished training of a run.
+
+    Trials that trained together are one, whose last record has the phases of all; it stands for each of their cells.
+    """
+    found: dict[tuple[Any, ...], tuple[float, Cost, dict[str, Mapping[str, Any]]]] = {}
     for path in sorted(folder.glob("trials/*/seed-*/result.json")):
         try:
             record, identity = Record.read(path.parent), read_json(path.parent / "spec.json")
         except ResultsError:
             continue
         cost = None if record is None else Cost.of(record, path.parent)
-        if cost is not None and identity is not None:
-            yield identity["spec"], cost, source
+        if record is None or cost is None or identity is None:
+            continue
+        alone = cost.together == 1
+        key = (record.id, record.seed) if alone else (record.started, cost.together, record.facts.get("engine"))
+        wall, known, specs = found.get(key, (-1.0, cost, {}))
+        latest = max((record.timing.get("wall_s", 0.0), cost), (wall, known), key=lambda pair: pair[0])
+        found[key] = (*latest, specs | {record.id: identity["spec"]})
+    for _, cost, specs in found.values():
+        for spec in specs.values():
+            yield spec, cost, source
 
 
 def _nearest(cell: Cell, seen: Sequence[tuple[Mapping[str, Any], Cost, str]]) -> tuple[Cost | None, str, str]:
@@ -192,16 +290,11 @@ def _nearest(cell: Cell, seen: Sequence[tuple[Mapping[str, Any], Cost, str]]) ->
     return None, "", ""
 
 
-def duration(seconds: float) -> str:
+def about(seconds: float) -> str:
     """``48 s``, ``12 min`` or ``2.5 h``."""
     if seconds < 100:
         return f"{max(1, round(seconds))} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-
-def plural(n: int, one: str, more: str) -> str:
-    """``1 process`` or ``2 processes``."""
-    return f"{n} {one if n == 1 else more}"
 
 
 def _checkpoints(steps: int, every: int) -> int:
