@@ -6,9 +6,12 @@ of a product of factors, and the factor of the real covariance is made once and 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -152,25 +155,54 @@ def trace(bank: Bank) -> Tensor:
 def nuclear_norm(fake: Bank, real: Bank) -> Tensor:
     """Tr (S_f S_r)^(1/2) by eigenvalues: of n x n matrices where there are fewer samples than dimensions."""
     r = factor(real)
-    strips = [slice(i, i + STRIP) for i in range(0, len(r), STRIP)]
-    if len(fake) <= fake.rows.shape[1]:
-        product = torch.cat([fake.centred[:, s.start :] @ r[s, s.start :].T for s in strips], 1) if len(r) else r[:, :0]
-        if product.shape[0] > product.shape[1]:
-            product = product.T.contiguous()
-        square = product.new_zeros(len(product), len(product))
-        for i in range(0, len(product), STRIP):
-            square[i : i + STRIP, i:] = product[i : i + STRIP] @ product[i:].T
-    else:
-        square = r.new_zeros(len(r), len(r))
-        for s in strips:
-            rows = r[s, s.start :] @ fake.covariance[s.start :]
-            for t in strips[s.start // STRIP :]:
-                square[s, t] = rows[:, t.start :] @ r[t, t.start :].T
-    values = torch.linalg.eigvalsh(square, UPLO="U")
+    few = len(fake) <= fake.rows.shape[1]
+    known = fake.centred if few else fake.covariance  # what they are made of has its own threads
+    with blas(r.device):
+        strips = [slice(i, i + STRIP) for i in range(0, len(r), STRIP)]
+        if few:
+            found = (
+                torch.cat([times(known[:, s.start :], r[s, s.start :].T) for s in strips], 1) if len(r) else r[:, :0]
+            )
+            if found.shape[0] > found.shape[1]:
+                found = found.T.contiguous()
+            square = times(found, found.T)
+        else:
+            square = r.new_zeros(len(r), len(r))
+            for s in strips:
+                rows = times(r[s, s.start :], known[s.start :])
+                for t in strips[s.start // STRIP :]:
+                    square[s, t] = times(rows[:, t.start :], r[t, t.start :].T)
+        values = eigenvalues(square)
     if not len(values):  # a real covariance of zero
         return torch.zeros((), dtype=torch.float64, device=square.device)
     roots: Tensor = torch.where(values > rounding(values), values, torch.zeros_like(values)).sqrt()
     return roots.sum()
+
+
+def blas(device: torch.device) -> AbstractContextManager[object]:
+    """Numpy's library with as many threads as torch has, where it computes."""
+    from threadpoolctl import threadpool_limits
+
+    if device.type != "cpu":
+        return contextlib.nullcontext()
+    limits: AbstractContextManager[object] = threadpool_limits(torch.get_num_threads(), user_api="blas")
+    return limits
+
+
+def times(a: Tensor, b: Tensor) -> Tensor:
+    """A b; on the CPU by numpy, which computes half of a product with its own transpose."""
+    if a.device.type != "cpu":
+        return a @ b
+    product: Tensor = torch.from_numpy(a.numpy() @ b.numpy())
+    return product
+
+
+def eigenvalues(square: Tensor) -> Tensor:
+    """Of a symmetric matrix whose upper triangle is given, ascending; on the CPU by numpy, whose library is faster."""
+    if square.device.type != "cpu":
+        found: Tensor = torch.linalg.eigvalsh(square, UPLO="U")
+        return found
+    return torch.from_numpy(np.linalg.eigvalsh(square.numpy(), UPLO="U"))
 
 
 def rounding(values: Tensor) -> Tensor:
