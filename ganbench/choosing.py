@@ -13,17 +13,18 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from ganbench import compiled
+from ganbench import compiled, family
 from ganbench.cell import Cell, Trial
 from ganbench.choices import Choice, block_of_cell, least
+from ganbench.component import digest
 from ganbench.processes import context, death, die_with, without_main
 from ganbench.registry import Registry
 from ganbench.timing import now
 
 FEW_STEPS = 1_000
-"""Steps of all seeds of a cell below which nothing is measured: compiling would take longer."""
+"""Steps of all that could train together below which nothing is measured: compiling would take longer."""
 SHORT = 8.0
-"""Seconds of all seeds of a cell below which nothing is compiled: a small step takes that long without a cache."""
+"""Seconds of the same below which nothing is compiled: a small step takes that long without a cache."""
 SERIAL_S, OTHER_S = 0.5, 0.5
 """Seconds that the steps of an engine are timed for."""
 PATIENCE = 600.0
@@ -31,12 +32,26 @@ PATIENCE = 600.0
 
 
 @dataclass(frozen=True)
+class Together:
+    """Trials that one step could train: (place of its cell in the block, seed) of each, and what are inputs of it."""
+
+    trials: tuple[tuple[int, int], ...]
+    numbers: tuple[str, ...]
+
+    @property
+    def cells(self) -> tuple[int, ...]:
+        """The places of its cells."""
+        return tuple(dict.fromkeys(place for place, _ in self.trials))
+
+
+@dataclass(frozen=True)
 class Question:
     """One block to choose for.
 
     Args:
-        specs: of its cells; times are those of the first.
+        specs: of its cells; times of single seeds are those of the first.
         seeds: of each cell.
+        stacks: its trials as engines that train them together would have them, the largest first, which is timed.
         allowed: engines, the plainest first.
         graphs: kinds of step of each cell.
         warm: whether some cell was compiled on this machine before, so that compiling is likely.
@@ -44,6 +59,7 @@ class Question:
 
     specs: tuple[Mapping[str, Any], ...]
     seeds: tuple[int, ...]
+    stacks: tuple[Together, ...]
     allowed: tuple[str, ...]
     graphs: tuple[int, ...]
     device: str
@@ -58,9 +74,22 @@ def choose(
     seeds: tuple[int, ...],
     allowed: tuple[str, ...],
     tell: Callable[[str], None],
+    *,
+    workers: int,
+    most: int,
     **process: Any,
 ) -> dict[str, Choice]:
-    """A choice for each block of ``cells``, measured in processes of their own; ``process`` is of a Question."""
+    """A choice for each block of ``cells``, measured in processes of their own.
+
+    Args:
+        cells: whose engine is open.
+        seeds: of each.
+        allowed: engines, the plainest first.
+        tell: where messages go.
+        workers: processes that train them.
+        most: trials in one step.
+        process: of a Question.
+    """
     blocks: dict[str, list[Cell]] = {}
     for cell in cells:
         blocks.setdefault(block_of_cell(cell), []).append(cell)
@@ -68,20 +97,33 @@ def choose(
     for block, members in blocks.items():
         first = members[0]
         about = f"{first.dataset.label}, {first.generator.label}, {first.discriminator.label}"
-        if first.steps * len(seeds) < FEW_STEPS:
+        stacks = _stacks(members, seeds, workers, most)
+        if first.steps * len(stacks[0].trials) < FEW_STEPS:
             found[block] = Choice(allowed[0], f"{first.steps} steps are too few to measure engines", about)
             continue
         tell(f"{about}: measuring engines")
         question = Question(
             specs=tuple(cell.spec | {"engine": "serial"} for cell in members),
             seeds=seeds,
+            stacks=stacks,
             allowed=allowed,
             graphs=tuple(kinds_of(cell) for cell in members),
-            warm=any(_took(cell, e, len(seeds), process["device"]) for cell in members for e in allowed),
+            warm=any(s for e in allowed for s in _took(members, e, stacks, process["device"])),
             **process,
         )
         found[block] = dataclasses.replace(_asked(question), block=about)
     return found
+
+
+def _stacks(cells: Sequence[Cell], seeds: Sequence[int], workers: int, most: int) -> tuple[Together, ...]:
+    """The trials of ``cells`` as they would be stacked, the largest stack first."""
+    places = {cell.id: i for i, cell in enumerate(cells)}
+    named = {dataclasses.replace(cell, engine="fused"): places[cell.id] for cell in cells}
+    families = family.families(list(named))
+    groups = [[(named[cell], seed) for cell in f.cells for seed in seeds] for f in families]
+    dealt = zip(families, family.deal(groups, workers, most), strict=True)
+    found = [Together(trials, f.numbers) for f, stacks in dealt for trials in stacks]
+    return tuple(sorted(found, key=lambda stack: -len(stack.trials)))
 
 
 def kinds_of(cell: Cell) -> int:
@@ -136,32 +178,42 @@ def answer(question: Question) -> Choice:
     registry = Registry.load(question.plugins, without=question.without)
     cells = [Cell.from_spec(spec, registry) for spec in question.specs]
     first, *others = question.allowed
-    seeds, steps = question.seeds, cells[0].steps
-    step = _measured(cells[0], first, question)[1]
-    each = steps * step * (1 if first == "fused" else len(seeds))
-    seconds = {first: each * len(cells)}
+    steps, stacks = cells[0].steps, question.stacks
+
+    def turns(engine: str) -> float:
+        """Steps of all trials of the block, in those of what is timed."""
+        if engine.startswith("fused"):
+            return steps * sum(family.share(len(s.trials), len(stacks[0].trials)) for s in stacks)
+        return steps * len(cells) * len(question.seeds)
+
+    step = _measured(cells, first, question, stacks[0])[1]
+    seconds = {first: turns(first) * step}
+    each = steps * step * (1 if first == "fused" else len(stacks[0].trials))
     if each < SHORT:
-        return Choice(first, f"all seeds of a cell take {each:.2g} s", "", seconds)
-    if reason := _cannot_stack(cells, question):
-        return Choice(first, reason, "", seconds)
+        return Choice(first, f"trials that could share a step take {each:.2g} s", "", seconds)
+    if any(engine.startswith("fused") for engine in question.allowed):
+        stacks, reason = _stackable(cells, question)
+        if reason:
+            return Choice(first, reason, "", seconds)
+        seconds[first] = turns(first) * step
     told = [f"{first} {seconds[first]:.3g} s"]
     for engine in sorted(others, key=lambda e: not e.startswith("fused")):
         # one seed compiled is another matter only where all in one step gain little
         if engine == "serial+compiled" and min(seconds.values()) * 1.5 < seconds[first]:
             continue
         try:
-            before = [_took(cell, engine, len(seeds), question.device) for cell in cells]
+            before = _took(cells, engine, stacks, question.device)
             loading = _loaded() if "compiled" in engine else 0.0
-            first_s, step = _measured(cells[0], engine, question)
+            first_s, step = _measured(cells, engine, question, stacks[0])
             compiling = 0.0
             if "compiled" in engine:
-                again_s = _measured(cells[0], engine, question, only_first=True)[0]
-                compiling = charged(question.graphs, before, first_s=first_s, again_s=again_s, loading=loading)
+                again_s = _measured(cells, engine, question, stacks[0], only_first=True)[0]
+                graphs = [question.graphs[s.cells[0]] for s in stacks] if engine[0] == "f" else question.graphs
+                compiling = charged(graphs, before, first_s=first_s, again_s=again_s, loading=loading)
         except Exception as error:  # noqa: BLE001 # whatever a compiler may raise: there may be none
             told.append(f"{engine} failed ({_line(error)})")
             continue
-        turns = steps * len(cells) * (1 if engine.startswith("fused") else len(seeds))
-        seconds[engine] = compiling + turns * step
+        seconds[engine] = compiling + turns(engine) * step
         told.append(f"{engine} {seconds[engine]:.3g} s, {compiling:.3g} s of it compiling")
     return Choice(least(seconds, first), f"its cells would take {'; '.join(told)}", "", seconds)
 
@@ -169,12 +221,12 @@ def answer(question: Question) -> Choice:
 def charged(
     graphs: Sequence[int], before: Sequence[float | None], *, first_s: float, again_s: float, loading: float
 ) -> float:
-    """Seconds that compiling costs the cells of a block, each of which has a process that loads the compiler.
+    """Seconds that compiling costs the stacks of a block, each of which has a process that loads the compiler.
 
     Args:
-        graphs: kinds of step of each cell.
+        graphs: kinds of step of each stack, or each cell where trials do not train together.
         before: seconds that each took to compile on this machine, None where it did not happen.
-        first_s: until the first step of the first cell; one that was compiled before took as long then as
+        first_s: until the first step of the first; one that was compiled before took as long then as
             ``before`` says.
         again_s: the same from the compiler's cache.
         loading: of the compiler.
@@ -187,11 +239,24 @@ def charged(
     return total + loading * len(graphs)
 
 
-def _took(cell: Cell, engine: str, seeds: int, device: str) -> float | None:
-    """Seconds that ``cell`` took to be compiled in ``engine``, if it was."""
+def _took(cells: Sequence[Cell], engine: str, stacks: Sequence[Together], device: str) -> list[float | None]:
+    """Seconds that each stack took to be compiled, or each cell where trials do not train together; None if not.
+
+    Stacks of one family and of one size are one graph, which is compiled once.
+    """
     if "compiled" not in engine:
-        return None
-    return compiled.took(dataclasses.replace(cell, engine=engine), seeds if engine.startswith("fused") else 1, device)
+        return [None]
+    chosen = [dataclasses.replace(cell, engine=engine) for cell in cells]
+    if not engine.startswith("fused"):
+        return [compiled.took(cell, 1, device) for cell in chosen]
+    found: dict[str, float | None] = {}
+    seconds = []
+    for stack in stacks:
+        cell, n = chosen[stack.cells[0]], len(stack.trials)
+        key = digest({"cell": family.masked(cell, stack.numbers), "trials": n})
+        seconds.append(0.0 if key in found else compiled.took(cell, n, device, stack.numbers))
+        found[key] = seconds[-1]
+    return seconds
 
 
 def _loaded() -> float:
@@ -203,19 +268,38 @@ def _loaded() -> float:
     return now() - begun
 
 
-def _cannot_stack(cells: Sequence[Cell], question: Question) -> str:
-    """Why the seeds of some cell cannot train in one step, where that is allowed; a block shares an engine."""
-    if not any(engine.startswith("fused") for engine in question.allowed):
-        return ""
-    for cell in cells:
-        try:
-            _engine(dataclasses.replace(cell, engine="fused"), (0, 1), question).advance(1)
-        except Exception as error:  # noqa: BLE001 # a plugin may do anything with a tensor
-            try:
-                _engine(cell, (0,), question).advance(1)
-            except Exception:  # noqa: BLE001, S112 # it fails in every engine, and its row will say why
-                continue
-            return f"{cell.name} cannot be mapped over seeds: {_line(error)}"
+def _stackable(cells: Sequence[Cell], question: Question) -> tuple[tuple[Together, ...], str]:
+    """The stacks as they fall apart where numbers cannot be inputs, or why a cell cannot train in a step with others.
+
+    A block shares an engine. One trial of each cell is tried.
+    """
+    from ganbench.engines import engine_of
+    from ganbench.stacking import apart
+
+    found: list[Together] = []
+    for stack in question.stacks:
+        tried = [Trial(dataclasses.replace(cells[i], engine="fused"), 0) for i in stack.cells]
+        place = {trial.cell.id: i for i, trial in zip(stack.cells, tried, strict=True)}
+        parts = [(_trainers(tried, question), stack.numbers)]
+        if _wrong(engine_of, parts[0]) and stack.numbers:
+            parts = apart(_trainers(tried, question), stack.numbers)
+        for members, numbers in parts:
+            if error := _wrong(engine_of, (members, numbers)):
+                alone = dataclasses.replace(members[0].cell, engine="serial")
+                if _wrong(engine_of, (_trainers([Trial(alone, 0)], question), ())):
+                    continue  # it fails in every engine, and its row will say why
+                return (), f"{members[0].cell.name} cannot be mapped over seeds: {error}"
+            own = {place[t.cell.id] for t in members}
+            found.append(Together(tuple(trial for trial in stack.trials if trial[0] in own), tuple(numbers)))
+    return tuple(sorted(found, key=lambda stack: -len(stack.trials))) or question.stacks, ""
+
+
+def _wrong(engine_of: Callable[..., Any], stack: tuple[Sequence[Any], Sequence[str]]) -> str:
+    """What is wrong with a step of these trainers and numbers; nothing if it is empty."""
+    try:
+        engine_of(*stack).advance(1)
+    except Exception as error:  # noqa: BLE001 # a plugin may do anything with a tensor
+        return _line(error)
     return ""
 
 
@@ -223,22 +307,25 @@ def _line(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0][:120]
 
 
-def _engine(cell: Cell, seeds: Sequence[int], question: Question) -> Any:
-    from ganbench.engines import engine_of
+def _trainers(trials: Sequence[Trial], question: Question) -> list[Any]:
     from ganbench.training import Trainer, Training
 
-    chosen = seeds if cell.stacked else seeds[:1]
     training = Training(device=question.device, threads=question.threads)
     folder = Path(tempfile.gettempdir())  # nothing is written to it
-    return engine_of([Trainer(Trial(cell, seed), folder, training, lambda *_: None) for seed in chosen])
+    return [Trainer(trial, folder, training, lambda *_: None) for trial in trials]
 
 
-def _measured(cell: Cell, engine: str, question: Question, *, only_first: bool = False) -> tuple[float, float]:
-    """Seconds until the first step was done, and of a step after it, of ``cell`` in ``engine``."""
-    from ganbench.engines import forget
+def _measured(
+    cells: Sequence[Cell], engine: str, question: Question, stack: Together, *, only_first: bool = False
+) -> tuple[float, float]:
+    """Seconds until the first step was done, and of a step after it: of ``stack``, or of a seed of the first cell."""
+    from ganbench.engines import engine_of, forget
 
     forget()
-    running = _engine(dataclasses.replace(cell, engine=engine), question.seeds, question)
+    fused = engine.startswith("fused")
+    trials = stack.trials if fused else ((0, question.seeds[0]),)
+    chosen = [Trial(dataclasses.replace(cells[i], engine=engine), seed) for i, seed in trials]
+    running = engine_of(_trainers(chosen, question), stack.numbers if fused else ())
     trainer = running.trainers[0]
     trainer.synchronize()
     begun = now()

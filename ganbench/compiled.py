@@ -7,13 +7,15 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ganbench import codeprint, environment
+from ganbench import codeprint, environment, family
 from ganbench.component import digest
 from ganbench.dataset import cache_dir
 from ganbench.errors import ResultsError
 from ganbench.records import read_json, write_json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ganbench.cell import Cell
 
 UNTRACED = ("schema", "metrics", "steps", "samples")
@@ -25,24 +27,28 @@ def folder() -> Path:
     return Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR") or cache_dir() / "inductor")
 
 
-def took(cell: Cell, seeds: int, device: str) -> float | None:
-    """Seconds that the first step of ``cell`` took when it was compiled for ``seeds`` on this machine; None if not."""
+def took(cell: Cell, trials: int, device: str, numbers: Sequence[str] = ()) -> float | None:
+    """Seconds that the first step of ``trials`` like those of ``cell`` took to be compiled here; None if it was not.
+
+    The ``numbers`` are inputs of the step, whatever their values.
+    """
     with contextlib.suppress(ResultsError, TypeError, ValueError, KeyError):
-        found = read_json(_note(cell, seeds, device))
+        found = read_json(_note(cell, trials, device, numbers))
         return None if found is None else float(found["seconds"])
     return None
 
 
-def note(cell: Cell, seeds: int, device: str, seconds: float) -> None:
-    """Note that ``cell`` was compiled now; nothing is said where the folder cannot be written."""
-    path = _note(cell, seeds, device)
+def note(cell: Cell, trials: int, device: str, seconds: float, numbers: Sequence[str] = ()) -> None:
+    """Note that this was compiled now; nothing is said where the folder cannot be written."""
+    path = _note(cell, trials, device, numbers)
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, {"seconds": seconds})
 
 
-def _note(cell: Cell, seeds: int, device: str) -> Path:
-    kept = {key: value for key, value in cell.spec.items() if key not in UNTRACED}
+def _note(cell: Cell, trials: int, device: str, numbers: Sequence[str]) -> Path:
+    kept = {key: value for key, value in family.masked(cell, numbers).items() if key not in UNTRACED}
     code = codeprint.fingerprint(cell.components)
-    key = digest({"cell": kept, "seeds": seeds, "code": code, "machine": environment.fingerprints(device)}, 16)
+    of = {"cell": kept, "numbers": numbers, "seeds": trials}
+    key = digest(of | {"code": code, "machine": environment.fingerprints(device)}, 16)
     return folder() / "ganbench" / f"{key}.json"

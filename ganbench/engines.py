@@ -238,7 +238,8 @@ class _Compiled(_Kind):
     def __init__(self, step: Step, engine: Together, turns: Form[Turns]) -> None:
         super().__init__(step, engine, turns)
         self.graph = Graph(step, engine.form, turns)
-        self.lead, self.seeds, self.fresh = engine.trainers[0], len(engine.trainers), True
+        self.lead, self.trials, self.numbers = engine.trainers[0], len(engine.trainers), engine.varying
+        self.fresh = True
 
     def advance(self, state: Flat, steps: Sequence[Flat]) -> tuple[Flat, dict[str, Tensor]]:
         if self.fresh:
@@ -250,5 +251,5 @@ class _Compiled(_Kind):
     def _compiled_in(self, seconds: float) -> None:
         self.fresh = False
         cell, device = self.lead.cell, str(self.lead.device)
-        if compiled.took(cell, self.seeds, device) is None:
-            compiled.note(cell, self.seeds, device, seconds)
+        if compiled.took(cell, self.trials, device, self.numbers) is None:
+            compiled.note(cell, self.trials, device, seconds, self.numbers)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ganbench.component import Component, digest, field_types
 
 if TYPE_CHECKING:
     from ganbench.cell import Cell
 
+T = TypeVar("T")
 APART = 4
 """Trials that a stack of its own costs as much as: its step's overhead, measured with small networks."""
 GAIN = 1.25
@@ -87,9 +89,23 @@ def cut(sizes: Sequence[int], workers: int, most: int) -> list[int]:
     return best
 
 
+def deal(groups: Sequence[Sequence[T]], workers: int, most: int) -> list[list[tuple[T, ...]]]:
+    """The members of each of ``groups``, families, in the stacks that they are :func:`cut` into."""
+    found = []
+    for group, pieces in zip(groups, cut([len(g) for g in groups], workers, most), strict=True):
+        left = iter(group)
+        found.append([tuple(itertools.islice(left, n)) for n in dealt(len(group), pieces)])
+    return found
+
+
 def dealt(size: int, pieces: int) -> list[int]:
     """``size`` trials on ``pieces`` stacks, as evenly as it goes."""
     return [size // pieces + (i < size % pieces) for i in range(pieces)]
+
+
+def share(trials: int, of: int) -> float:
+    """What the step of a stack of ``trials`` takes, where that of one of ``of`` takes 1, as small networks have it."""
+    return (APART + trials) / (APART + of)
 
 
 def _makespan(sizes: Sequence[int], pieces: Sequence[int], workers: int) -> int:

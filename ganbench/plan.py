@@ -88,13 +88,12 @@ class Plan:
         for planned in todo:
             groups.setdefault(of[planned.trial.cell.id], []).append(planned)
         together = [i for i in groups if families[i].cells[0].stacked]
-        cuts = dict(zip(together, family.cut([len(groups[i]) for i in together], workers, most), strict=True))
-        stacks = []
-        for i, members in groups.items():
-            left = iter(members)
-            sizes = family.dealt(len(members), cuts.get(i, 1))
-            stacks += [Stack(tuple(itertools.islice(left, n)), families[i].numbers) for n in sizes]
-        return stacks
+        dealt = dict(zip(together, family.deal([groups[i] for i in together], workers, most), strict=True))
+        return [
+            Stack(members, families[i].numbers)
+            for i, group in groups.items()
+            for members in dealt.get(i, [tuple(group)])
+        ]
 
 
 def make(

@@ -108,9 +108,9 @@ def execute(grid: Grid, results: Path, options: Options, display: Display | None
     if grid.settings.precision == "tf32" and devices[0] == "cpu":
         raise ConfigError("tf32 is arithmetic of NVIDIA GPUs, and this run is on the CPU", place="[run].precision")
     threads = grid.settings.threads or 1
-    if _choose(plan, folder, grid, options, display or Silent(), devices[0], threads):
-        plan = make()
     workers = options.workers or (len(devices) if devices[0] != "cpu" else max(1, environment.cores() // threads))
+    if _choose(plan, folder, grid, options, display or Silent(), devices[0], threads, workers):
+        plan = make()
     todo = plan.to_run(options.retry)
     stacks = plan.stacks(todo, workers, grid.settings.stack)
     run = Run(folder.name, folder, plan, todo, devices, max(1, min(workers, len(stacks))), stacks)
@@ -130,7 +130,7 @@ def execute(grid: Grid, results: Path, options: Options, display: Display | None
 
 
 def _choose(  # what a choice depends on, and whom to tell
-    plan: Plan, folder: Path, grid: Grid, options: Options, display: Display, device: str, threads: int
+    plan: Plan, folder: Path, grid: Grid, options: Options, display: Display, device: str, threads: int, workers: int
 ) -> bool:
     """Measure and keep the engines of the cells whose engine is open, if there are any."""
     cells = [c.cell for c in plan.combinations if c.skip is None]
@@ -143,6 +143,8 @@ def _choose(  # what a choice depends on, and whom to tell
             plan.seeds,
             candidates(grid.settings),
             display.note,
+            workers=workers,
+            most=grid.settings.stack,
             device=device,
             threads=threads,
             plugins=tuple(located(p, Path.cwd()) for p in (*grid.plugin_files, *options.plugins)),

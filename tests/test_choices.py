@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ganbench import choices, choosing, compiled
+from ganbench.cell import Cell
 from ganbench.choices import Choice, candidates, least
 from ganbench.choosing import Question
 from ganbench.grid import Grid
@@ -112,7 +113,8 @@ def question(small: dict[str, Any], **axes: Any) -> Question:
     table = {"run": small["run"] | {"engine": "serial", "compile": False}, "grid": small["grid"] | axes}
     cells = [c.cell for c in Grid.load(table).combinations(Registry.load(trouble()))]
     specs = tuple(cell.spec for cell in cells)
-    return Question(specs, (0, 1), ("serial", "fused"), (1,) * len(cells), "cpu", 1, trouble(), ())
+    stacks = choosing._stacks(cells, (0, 1), workers=1, most=64)
+    return Question(specs, (0, 1), stacks, ("serial", "fused"), (1,) * len(cells), "cpu", 1, trouble(), ())
 
 
 def trouble() -> tuple[Path, ...]:
@@ -132,7 +134,7 @@ def test_both_engines_are_timed(small: dict[str, Any], monkeypatch: pytest.Monke
 def test_short_trainings_are_not_compiled(small: dict[str, Any]) -> None:
     choice = choosing.answer(question(small))
     assert choice.engine == "serial"
-    assert choice.why.startswith("all seeds of a cell take")
+    assert choice.why.startswith("trials that could share a step take")
 
 
 def test_a_cell_that_cannot_be_mapped_keeps_its_block_serial(
@@ -153,6 +155,34 @@ def test_what_was_compiled_before_is_charged_as_the_cache_takes() -> None:
     assert choosing.charged((1, 1), (9.0, None), first_s=1.2, again_s=1.0, loading=0.0) == 1.0 + 9.0
 
 
+def test_a_sweep_is_charged_for_one_graph_and_falls_apart_where_it_would(
+    small: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    asked = question(
+        small,
+        loss={"use": "non-saturating", "smoothing": {"sweep": [0.0, 0.1]}},
+        regularizer=["none", {"use": "r1", "gamma": {"sweep": [1.0, 2.0]}}],
+    )
+    cells = [Cell.from_spec(spec, Registry.load()) for spec in asked.specs]
+    assert [(len(s.trials), s.numbers) for s in asked.stacks] == [
+        (8, ("loss.smoothing", "regularizer.0.gamma")),
+        (4, ("loss.smoothing",)),
+    ]
+    assert choosing._took(cells, "serial+compiled", asked.stacks, "cpu") == [None] * 6
+    assert choosing._took(cells, "fused+compiled", asked.stacks, "cpu") == [None, None]
+    stacks, reason = choosing._stackable(cells, asked)
+    assert not reason
+    assert [(s.trials, s.numbers) for s in stacks] == [
+        (((1, 0), (1, 1), (2, 0), (2, 1)), ("regularizer.0.gamma",)),
+        (((4, 0), (4, 1), (5, 0), (5, 1)), ("regularizer.0.gamma",)),
+        (((0, 0), (0, 1)), ()),
+        (((3, 0), (3, 1)), ()),
+    ]
+    halves = [dataclasses.replace(stacks[0], trials=stacks[0].trials[i : i + 2]) for i in (0, 2)]
+    assert choosing._took(cells, "fused+compiled", halves, "cpu") == [None, 0.0], "the second takes the first's graph"
+
+
 def test_a_note_of_a_compilation_is_of_the_graph_alone(
     small: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,6 +192,7 @@ def test_a_note_of_a_compilation_is_of_the_graph_alone(
     compiled.note(cell, 2, "cpu", 7.5)
     assert compiled.took(dataclasses.replace(cell, steps=cell.steps + 1), 2, "cpu") == 7.5
     assert compiled.took(cell, 3, "cpu") is None
+    assert compiled.took(cell, 2, "cpu", ("optimizer.lr_g",)) is None
     assert compiled.took(dataclasses.replace(cell, batch=cell.batch + 1), 2, "cpu") is None
     (note,) = tmp_path.rglob("*.json")
     note.write_text("[]")
