@@ -52,6 +52,9 @@ class Bank:
         """What a reader of the numbers should know, such as that all samples are equal."""
         self._extractor, self._train, self._shelf = features, train, shelf
         self._memo: dict[object, object] = {}
+        self._expected: dict[int, dict[tuple[int, bool], bool]] = {}
+        self._wanted: dict[int, None] = {}
+        self._radii: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
         """The number of samples."""
@@ -152,13 +155,29 @@ class Bank:
         """X [n, d] in float64 with X'X the covariance."""
         return self.once("centred", lambda: (self.rows.double() - self.mean) / math.sqrt(len(self) - 1))
 
+    def expect(self, other: Bank, k: int, *, strict: bool = False, mutual: bool = False) -> None:
+        """Say that :meth:`inside`, or :meth:`mutual`, will be asked: one pass over distances then answers all of them.
+
+        It computes nothing, and nothing depends on it but the time.
+        """
+        if self.rows.shape[1] == other.rows.shape[1] and k < len(other) and (k < len(self) or not mutual):
+            self._expected.setdefault(id(other), {})[k, strict] = mutual
+            other._wanted[k] = None
+            self._wanted |= {k: None} if mutual else {}
+
     def radii(self, k: int) -> Tensor:
         """[n] in float64: the squared distance of each sample to its k-th nearest other one."""
         self.need(k + 1, f"the distance to the {k}. neighbour")
 
+        def all_wanted() -> dict[int, Tensor]:
+            ks = [k, *(w for w in self._wanted if w != k and f"radii-1 k={w}" not in self._memo)]
+            found = neighbours.several(self.rows, self.rows, ks, others=True)
+            return {one: radii for one, (radii, _) in zip(ks, found, strict=True)}
+
         def make() -> Tensor:
-            radii, _ = neighbours.nearest(self.rows, self.rows, k, others=True)
-            return radii
+            if k not in self._radii:
+                self._radii |= all_wanted()
+            return self._radii[k]
 
         radii = self.kept(f"radii-1 k={k}", make)
         if zero := self.once(("zero radii", k), lambda: int((radii == 0).sum())):
@@ -176,27 +195,37 @@ class Bank:
         The ball of a sample of ``other`` reaches to its k-th nearest other one; its rim belongs to it unless
         ``strict``.
         """
-        self.same_size(other)
-        return self.once(
-            ("inside", id(other), k, strict),
-            lambda: neighbours.inside(self.rows, other.rows, other.radii(k), strict=strict),
-        )
+        return self._counted(other, k, strict=strict, mutual=False)[0]
 
     def mutual(self, other: Bank, k: int, *, strict: bool = False) -> tuple[neighbours.Inside, neighbours.Inside]:
         """``self.inside(other, k)`` and ``other.inside(self, k)``, from the same distances."""
-        self.same_size(other)
-        both = self.once(
-            ("mutual", id(other), k, strict),
-            lambda: neighbours.mutual(self.rows, other.rows, self.radii(k), other.radii(k), strict=strict),
-        )
-        self.once(("inside", id(other), k, strict), lambda: both[0])
-        return both
+        return self._counted(other, k, strict=strict, mutual=True)
 
     def same_size(self, other: Bank) -> None:
         """Raise :class:`ContractError` if samples of ``other`` have another number of values."""
         mine, theirs = self.rows.shape[1], other.rows.shape[1]
         if mine != theirs:
             raise ContractError(f"a {self.side} sample has {mine} values and a {other.side} one {theirs}")
+
+    def _counted(
+        self, other: Bank, k: int, *, strict: bool, mutual: bool
+    ) -> tuple[neighbours.Inside, neighbours.Inside]:
+        """The answer to one question, with those to all that are expected."""
+        self.same_size(other)
+        known: dict[tuple[int, bool, bool], tuple[neighbours.Inside, neighbours.Inside]]
+        known = self.once(("balls", id(other)), dict)
+        if (k, strict, True) in known:
+            return known[k, strict, True]
+        if (k, strict, mutual) not in known:
+            asked = self._expected.pop(id(other), {})
+            asked[k, strict] = mutual or asked.get((k, strict), False)
+            questions = [
+                neighbours.Balls(other.radii(k), self.radii(k) if back else None, strict)
+                for (k, strict), back in asked.items()
+            ]
+            found = neighbours.counted(self.rows, other.rows, questions)
+            known |= {(*ball, back): one for (ball, back), one in zip(asked.items(), found, strict=True)}
+        return known[k, strict, True] if (k, strict, True) in known else known[k, strict, mutual]
 
     # -- how -----------------------------------------------------------------------------------------------------
 

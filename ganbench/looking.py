@@ -420,7 +420,7 @@ def _ends(generator: Trained, pairs: int) -> tuple[Tensor, Tensor | None]:
 
 def _distances(bank: Bank, train: Bank, k: int) -> tuple[Tensor, Tensor]:
     """Distances [n, k] in float64 to the k nearest training samples, in order, and their places."""
-    found = [neighbours.nearest(bank.rows, train.rows, i + 1) for i in range(min(k, len(train)))]
+    found = neighbours.several(bank.rows, train.rows, range(1, min(k, len(train)) + 1))
     squares, index = (torch.stack(column, dim=1) for column in zip(*found, strict=True))
     return squares.clamp(min=0).sqrt(), index
 

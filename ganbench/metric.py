@@ -88,6 +88,12 @@ class Metric(Component, role="metric"):
             raise NotImplementedError
         return self.measured(Bank(fake), Bank(real, side="real"), rng)
 
+    def expect(self, fake: Bank, real: Bank) -> None:
+        """Say what :meth:`compare` will ask of the banks (:meth:`Bank.expect`), before any metric asks.
+
+        Metrics that share an extractor then share passes over distances too. By default nothing is said.
+        """
+
     def compare(self, fake: Bank, real: Bank, rng: Generator) -> Mapping[str, float]:
         """As :meth:`compute`, of banks: for a metric that wants moments, neighbours, logits, labels, training data."""
         return self.compute(fake.features, real.features, rng)

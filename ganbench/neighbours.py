@@ -9,7 +9,7 @@ So equal distances compare as equal, and the results are those of float64 whatev
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -87,8 +87,13 @@ def nearest(x: Tensor, y: Tensor, k: int = 1, *, others: bool = False) -> tuple[
 
     With ``others``, y is x and a row is no neighbour of itself; its duplicates are, at distance 0.
     """
+    return several(x, y, [k], others=others)[0]
+
+
+def several(x: Tensor, y: Tensor, ks: Sequence[int], *, others: bool = False) -> list[tuple[Tensor, Tensor]]:
+    """:func:`nearest` for each k of ``ks``, from the same distances."""
     n = len(x)
-    kept = min(k + SPARE, len(y) - others)
+    kept = min(max(ks) + SPARE, len(y) - others)
     best = torch.full((n, kept), math.inf, dtype=torch.float64, device=x.device)
     place = torch.zeros(n, kept, dtype=torch.int64, device=x.device)
 
@@ -108,6 +113,12 @@ def nearest(x: Tensor, y: Tensor, k: int = 1, *, others: bool = False) -> tuple[
         merge(tile.top, tile.left, tile.squares)
         if others and tile.top != tile.left:
             merge(tile.left, tile.top, tile.squares.T)
+    return [_settled(x, y, k, best, place, slack) for k in ks]
+
+
+def _settled(x: Tensor, y: Tensor, k: int, best: Tensor, place: Tensor, slack: float) -> tuple[Tensor, Tensor]:
+    """The k-th of the candidates ``best`` and ``place`` [n, kept], in order of distances good to ``slack``, exactly."""
+    n, kept = best.shape
     last = place[:, k - 1]
     exact = differences(x, y, torch.arange(n, device=x.device), last)
     # where another candidate is as near to rounding, all of the row are measured again
@@ -121,31 +132,40 @@ def nearest(x: Tensor, y: Tensor, k: int = 1, *, others: bool = False) -> tuple[
     return exact, last
 
 
+class Balls(NamedTuple):
+    """A question to :func:`counted`: squared radii of balls about y [m], and of those about x [n] where asked."""
+
+    of_y: Tensor
+    of_x: Tensor | None = None
+    strict: bool = False
+
+
 def inside(points: Tensor, balls: Tensor, radii: Tensor, *, strict: bool) -> Inside:
     """How many of the balls about ``balls [m, d]``, of squared radii [m], hold each of ``points [n, d]``, and back.
 
     A point on the rim is inside unless ``strict``.
     """
-    return mutual(points, balls, None, radii, strict=strict)[0]
+    return counted(points, balls, [Balls(radii, strict=strict)])[0][0]
 
 
-def mutual(x: Tensor, y: Tensor, of_x: Tensor | None, of_y: Tensor, *, strict: bool) -> tuple[Inside, Inside]:
-    """Points x [n, d] in the balls about y [m, d]; and points y in those about x, of squared radii ``of_x``, if given.
+def counted(x: Tensor, y: Tensor, questions: Sequence[Balls]) -> list[tuple[Inside, Inside]]:
+    """For each question the points x [n, d] in the balls about y [m, d], and the points y in those about x, if asked.
 
-    Both from the same distances, so that they cost little more than one.
+    All from the same distances, so that they cost little more than one.
     """
-    counts = [torch.zeros(len(z), dtype=torch.int64, device=x.device) for z in (x, y, y, x)]
+    counts = [[torch.zeros(len(z), dtype=torch.int64, device=x.device) for z in (x, y, y, x)] for _ in questions]
     for tile in tiles(x, y):
         rows = slice(tile.top, tile.top + tile.squares.shape[0])
         columns = slice(tile.left, tile.left + tile.squares.shape[1])
-        hits = _within(tile, x, y, of_y[None, columns], strict=strict)
-        counts[0][rows] += hits.sum(1)
-        counts[1][columns] += hits.sum(0)
-        if of_x is not None:
-            hits = _within(tile, x, y, of_x[rows, None], strict=strict)
-            counts[2][columns] += hits.sum(0)
-            counts[3][rows] += hits.sum(1)
-    return Inside(counts[0], counts[1]), Inside(counts[2], counts[3])
+        for asked, into in zip(questions, counts, strict=True):
+            hits = _within(tile, x, y, asked.of_y[None, columns], strict=asked.strict)
+            into[0][rows] += hits.sum(1)
+            into[1][columns] += hits.sum(0)
+            if asked.of_x is not None:
+                hits = _within(tile, x, y, asked.of_x[rows, None], strict=asked.strict)
+                into[2][columns] += hits.sum(0)
+                into[3][rows] += hits.sum(1)
+    return [(Inside(c[0], c[1]), Inside(c[2], c[3])) for c in counts]
 
 
 def _within(tile: Tile, x: Tensor, y: Tensor, reach: Tensor, *, strict: bool) -> Tensor:

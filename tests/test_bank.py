@@ -131,6 +131,48 @@ def test_a_copy_of_the_set_lies_on_the_rims_whatever_the_order(route, d):
     assert bool((loose > tight).all())
 
 
+@pytest.mark.parametrize("d", [3, 100])
+def test_questions_answered_from_the_same_distances_are_those_asked_one_by_one(route, d):
+    x, y = normal(19, d).float(), normal(23, d, seed=1).float()
+    y[4:7] = y[3]
+    for k, (radii, place) in zip((5, 1, 3), neighbours.several(y, y, (5, 1, 3), others=True), strict=True):
+        alone = neighbours.nearest(y, y, k, others=True)
+        assert torch.equal(radii, alone[0])
+        assert torch.equal((y[place] - y).square().sum(1), (y[alone[1]] - y).square().sum(1))
+    of_x, of_y = ([z.nearest(b, b, k, others=True)[0] for k in (2, 4)] for z, b in ((neighbours, x), (neighbours, y)))
+    questions = [neighbours.Balls(of_y[0], of_x[0], strict=True), neighbours.Balls(of_y[1])]
+    (first, back), (second, nothing) = neighbours.counted(x, y, questions)
+    for found, expected in (
+        (first, neighbours.inside(x, y, of_y[0], strict=True)),
+        (back, neighbours.inside(y, x, of_x[0], strict=True)),
+        (second, neighbours.inside(x, y, of_y[1], strict=False)),
+    ):
+        assert torch.equal(found.of_points, expected.of_points)
+        assert torch.equal(found.of_balls, expected.of_balls)
+    assert not nothing.of_points.any()
+
+
+def test_what_is_expected_is_answered_by_one_pass_and_changes_nothing(monkeypatch):
+    passes = []
+    tiles = neighbours.tiles
+    monkeypatch.setattr(neighbours, "tiles", lambda *args, **more: passes.append(1) or tiles(*args, **more))
+
+    def asked(*, expecting):
+        x, y = Bank(normal(20, 4)), Bank(normal(25, 4, seed=1), side="real")
+        if expecting:
+            x.expect(y, 3, mutual=True)
+            x.expect(y, 5, strict=True)
+            x.expect(y, 22, mutual=True)  # more than x has: not asked for here, and no trouble
+        passes.clear()
+        answers = [*x.mutual(y, 3), x.inside(y, 5, strict=True), x.inside(y, 3), x.inside(y, 4)]
+        return [part for answer in answers for part in answer], len(passes)
+
+    alone, many = asked(expecting=False)
+    together, few = asked(expecting=True)
+    assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
+    assert (many, few) == (7, 5)  # of which radii of y and distances once more for k = 4, which was not expected
+
+
 # -- the shelf ----------------------------------------------------------------------------------------------
 
 

@@ -27,6 +27,9 @@ class PrecisionRecall(Metric, name="precision-recall", source="https://arxiv.org
     k: int = field(default=3, ge=1, doc="which nearest neighbour gives the radius")
     strict: bool = field(default=False, doc="whether a sample on the rim is outside")
 
+    def expect(self, fake: Bank, real: Bank) -> None:
+        fake.expect(real, self.k, strict=self.strict, mutual=True)
+
     def compare(self, fake: Bank, real: Bank, rng: torch.Generator) -> Mapping[str, float]:
         del rng
         for bank in (fake, real):
@@ -46,6 +49,9 @@ class DensityCoverage(Metric, name="density-coverage", source="https://arxiv.org
     measures: ClassVar[tuple[Measure, ...]] = (Measure("density", None), Measure("coverage", "higher"))
 
     k: int = field(default=5, ge=1, doc="which nearest neighbour gives the radius")
+
+    def expect(self, fake: Bank, real: Bank) -> None:
+        fake.expect(real, self.k, strict=True)
 
     def compare(self, fake: Bank, real: Bank, rng: torch.Generator) -> Mapping[str, float]:
         del rng

@@ -178,6 +178,8 @@ def test_metrics_beside_the_usual_routes(case: str, benchmark: BenchmarkFixture,
         bank = Bank(Samples(fake))
         values: dict[str, float] = {}
         for metric in about.metrics:
+            metric.expect(bank, prepared)
+        for metric in about.metrics:
             values |= metric.measured(bank, prepared, stream(0, "eval"))
         return next(iter(values.values()))
 
