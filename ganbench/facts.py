@@ -19,7 +19,7 @@ from ganbench.records import FAILED, ROLES, read_json
 from ganbench.standing import so_far
 
 if TYPE_CHECKING:
-    from ganbench.plan import Plan
+    from ganbench.plan import Plan, Stack
     from ganbench.registry import Registry
     from ganbench.results import Results
 
@@ -29,8 +29,17 @@ SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 # -- plan and status -----------------------------------------------------------------------------------------------
 
 
-def plan_facts(plan: Plan) -> dict[str, Any]:
-    """A plan: every cell with its labels, its skip and its trials by seed, the counts of stages, and the notes."""
+def stacking(jobs: Sequence[tuple[bool, int]]) -> str:
+    """``36 trials in 3 stacks``, from whether the trials of a job train together, and how many; else nothing."""
+    together = [n for stacked, n in jobs if stacked]
+    return f"{plural(sum(together), 'trial')} in {plural(len(together), 'stack')}" if together else ""
+
+
+def plan_facts(plan: Plan, stacks: Sequence[Stack] = ()) -> dict[str, Any]:
+    """A plan: every cell with its labels, its skip and its trials by seed, the counts of stages, and the notes.
+
+    ``stacks`` are what is left to do by the processes that train it.
+    """
     trials: dict[str, list[dict[str, Any]]] = {}
     for planned in plan.trials:
         status = planned.record.status if planned.record else ""
@@ -53,6 +62,15 @@ def plan_facts(plan: Plan) -> dict[str, Any]:
         "counts": {"trials": len(plan.trials), **plan.counts, "skipped": len(plan.skipped)},
         "cells": cells,
         "notes": list(plan.notes),
+        "stacks": [
+            {
+                "together": s.trials[0].trial.cell.stacked,
+                "cells": list(dict.fromkeys(p.trial.cell.name for p in s.trials)),
+                "trials": len(s.trials),
+                "numbers": list(s.numbers),
+            }
+            for s in stacks
+        ],
     }
 
 

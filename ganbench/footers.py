@@ -72,17 +72,23 @@ def footers_of(
         said.append("ema: of the generator's running average; without it, of its last iterate.")
     if any(c.kind == "time" for c in columns):
         said.append(_clock(live, columns, asked, rows))
-    said += _targets(columns)
+    said += _targets(live, columns)
     said += _protocol(live, {c.name for c in columns})
     return tuple(said)
 
 
-def _targets(columns: Sequence[Column]) -> list[str]:
+def _targets(live: Sequence[Trial], columns: Sequence[Column]) -> list[str]:
     """What the times to targets are, and the areas beside them."""
     said = []
+    stacks = sorted(levels_of(live, "stack"))
     if any(c.header.startswith("s to ") for c in columns if c.kind == "extra"):
         text = "S to a target: seconds of training, evaluations excluded, until an evaluation first reached it"
         said.append(f"{text}: the median over trials (those that did/all), with misses and failures as infinite.")
+        if len(stacks) > 1:
+            text = (
+                f"Of a step that trained {stacks[0]:.0f} to {stacks[-1]:.0f} trials together, each has an equal share"
+            )
+            said.append(f"{text}: these seconds depend on how many trained together.")
     if any(c.header == "area" and c.kind == "share" for c in columns):
         text = "Area: under the share of trials that are there within r times the fastest row of the same seed"
         text += f", from r = 1 to {MOST:g}; 1: always the fastest, 0: never within {MOST:g} times it"

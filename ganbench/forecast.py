@@ -184,12 +184,10 @@ class Forecast:
 
 def forecast(plan: Plan, settings: Settings, folder: Path, workers: int) -> Forecast:
     """What is left to do of ``plan``, whose run is in ``folder`` and whose smoke run is beside it."""
-    groups: dict[str, list[Trial]] = {}
-    for planned in plan.to_run():
-        groups.setdefault(planned.trial.cell.name, []).append(planned.trial)
+    stacks = plan.stacks(plan.to_run(), workers, settings.stack)
     smoke = folder.with_name(f"{folder.name}-smoke")
     seen = [*_seen(folder, "trials of this run"), *_seen(smoke, SMOKE)]
-    jobs = [_expected(trials, settings, seen) for trials in groups.values()]
+    jobs = [_expected([planned.trial for planned in stack.trials], settings, seen) for stack in stacks]
     launch = next((s for s in map(_launch, (smoke, folder)) if s is not None), 0.0) if jobs else 0.0
     return Forecast(jobs, workers, _timing(plan, settings, jobs, workers), launch)
 

@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from ganbench.board import Board, draw
 from ganbench.eta import duration
-from ganbench.facts import name_of, plural, varying
+from ganbench.facts import name_of, plural, stacking, varying
 from ganbench.records import FAILED, ROLES
 from ganbench.standing import so_far
 from ganbench.tracking import Tracker
@@ -161,6 +161,8 @@ def heading(run: Run) -> str:
         parts.append(f"{len(plan.trials) - len(run.todo)} on disk already")
     if plan.skipped:
         parts.append(f"{plural(len(plan.skipped), 'cell')} skipped")
+    if told := stacking([(s.trials[0].trial.cell.stacked, len(s.trials)) for s in run.stacks]):
+        parts.append(told)
     where = run.devices[0] if len(run.devices) == 1 else f"{len(run.devices)} devices"
     parts.append(f"{run.workers} process{'es' if run.workers > 1 else ''} on {where}")
     return f"{run.name}: {', '.join(parts)}"

@@ -24,6 +24,7 @@ from ganbench.facts import (
     one_component,
     plan_facts,
     plural,
+    stacking,
     state,
     status_facts,
     toml,
@@ -36,7 +37,7 @@ from ganbench.tracking import Current
 if TYPE_CHECKING:
     from ganbench.component import Component
     from ganbench.doctor import Verdict
-    from ganbench.plan import Plan
+    from ganbench.plan import Plan, Stack
     from ganbench.steptimes import StepTimes
     from ganbench.testing import Finding
 
@@ -62,9 +63,12 @@ GAP = 2
 COLOURS = {"done": "green", "missing": "cyan", "stale": "yellow", "interrupted": "yellow", "skipped": "dim"}
 
 
-def print_plan(plan: Plan) -> None:
-    """The cells of a plan with what is on disk of each, the skipped ones with their reasons, and the sum."""
-    facts = plan_facts(plan)
+def print_plan(plan: Plan, stacks: Sequence[Stack] = ()) -> None:
+    """The cells of a plan with what is on disk of each, the skipped ones with their reasons, and the sum.
+
+    ``stacks`` are what is left to do by the processes that train it.
+    """
+    facts = plan_facts(plan, stacks)
     out = _Out()
     cells = [cell for cell in facts["cells"] if cell["skip"] is None]
     roles = varying(facts["cells"])
@@ -95,6 +99,8 @@ def print_plan(plan: Plan) -> None:
     line = f"{plural(len(cells), 'cell')} x {plural(len(facts['seeds']), 'seed')} = {total}" + (told and f": {told}")
     skipped = facts["counts"]["skipped"]
     out.print(_text(line + (f"; {plural(skipped, 'cell')} skipped" if skipped else ""), "bold"))
+    if told := stacking([(stack["together"], stack["trials"]) for stack in facts["stacks"]]):
+        out.print(_text(f"{told}, each of one training step"))
 
 
 def print_status(facts: Mapping[str, Any]) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from ganbench import views
+from ganbench.forecast import forecast
 from ganbench.grid import Grid
 from ganbench.observers import Silent
 from ganbench.plan import make
@@ -98,6 +100,14 @@ def test_what_breaks_the_step_of_a_family_is_a_row_for_every_trial_of_it(swept, 
 
 def test_a_plan_says_how_many_stacks_there_are(swept, tmp_path, capsys):
     plan = make(Grid.load(swept), Registry.load(), tmp_path)
+    views.print_plan(plan, plan.stacks(plan.to_run(), 2, 64))
+    told = capsys.readouterr().out
+    assert "6 cells x 2 seeds = 12 trials" in told
+    assert "12 trials in 2 stacks, each of one training step" in told
+    (first, _) = views.plan_facts(plan, plan.stacks(plan.to_run(), 2, 64))["stacks"]
+    assert first["numbers"] == ["optimizer.lr_d"]
+    assert (first["together"], first["trials"], len(first["cells"])) == (True, 6, 3)
+    assert [len(job.cells) for job in forecast(plan, Grid.load(swept).settings, tmp_path, 2).jobs] == [3, 3]
     assert [len(s.trials) for s in plan.stacks(plan.to_run(), 1, 64)] == [6, 6]
     assert [len(s.trials) for s in plan.stacks(plan.to_run(), 1, 4)] == [3, 3, 3, 3]
     swept["run"]["engine"] = "serial"

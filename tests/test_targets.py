@@ -98,3 +98,14 @@ def test_a_target_changes_no_identity_and_takes_no_training(small, tmp_path):
     first = outcome.results.curves.iloc[0]["train_s"]
     assert row["sw2_to_1e+09_s"] == first > 0
     assert row["sw2_ema_to_0_s"] == math.inf
+
+
+def test_shares_of_steps_of_several_widths_are_told(tmp_path):
+    run = run_with_target(tmp_path, 30.0).path
+    assert not any("trained together" in f for f in tables(load(run))[0].footers)
+    for seed, stack in enumerate((2, 9)):
+        path = run / "trials" / making.cell_of("hinge") / f"seed-{seed}" / "result.json"
+        raw = json.loads(path.read_text())
+        path.write_text(json.dumps(raw | {"facts": raw["facts"] | {"stack": stack}}))
+    (told,) = [f for f in tables(load(run))[0].footers if "trained together" in f]
+    assert "a step that trained 2 to 9 trials together" in told

@@ -81,10 +81,11 @@ def _plan(args: argparse.Namespace) -> int:
     made = planning.make(grid, registry, folder, seeds=args.seeds, steps=args.steps)
     workers = args.workers or max(1, environment.cores() // (grid.settings.threads or 1))
     expected = forecast.forecast(made, grid.settings, folder, workers)
+    stacks = made.stacks(made.to_run(), workers, grid.settings.stack)
     if args.json:
-        print_json(views.plan_facts(made) | {"forecast": expected.facts()})
+        print_json(views.plan_facts(made, stacks) | {"forecast": expected.facts()})
     else:
-        views.print_plan(made)
+        views.print_plan(made, stacks)
         if made.to_run():
             print(expected.text(grid.source))
     return 0
