@@ -42,6 +42,8 @@ class Board:
     running: Sequence[Current]
     cells: Sequence[CellSoFar]
     failures: Sequence[Record] = ()
+    mixed: Sequence[str] = ()
+    """Measures that have values of several protocols, and so are in no cell."""
 
 
 def draw(board: Board, width: int, height: int) -> Group:
@@ -58,7 +60,7 @@ def draw(board: Board, width: int, height: int) -> Group:
         parts.append(_failures(board.failures, roles, width, room))
         room -= len(board.failures) + 1
     if board.cells and room > 1:
-        parts.append(cells(board.cells, roles, width, room))
+        parts.append(cells(board.cells, roles, width, room, board.mixed))
     return Group(*parts)
 
 
@@ -97,8 +99,8 @@ def running(trials: Sequence[Current], roles: Sequence[str], width: int, lines: 
     return _columns("training", heads, rows, width, lines)
 
 
-def cells(rows: Sequence[CellSoFar], roles: Sequence[str], width: int, lines: int) -> Group:
-    """The cells with finished trials: how many were done, and the means of their measures."""
+def cells(rows: Sequence[CellSoFar], roles: Sequence[str], width: int, lines: int, mixed: Sequence[str] = ()) -> Group:
+    """The cells with finished trials: how many were done, and the means of their measures, but of ``mixed`` ones."""
     names = list(dict.fromkeys(name for cell in rows for name in cell.measures if name != "step_ms"))
     if any("step_ms" in cell.measures for cell in rows):
         names.append("step_ms")
@@ -113,7 +115,8 @@ def cells(rows: Sequence[CellSoFar], roles: Sequence[str], width: int, lines: in
         for cell in rows
     ]
     heads = ["done", *(name.replace("_", " ") for name in names)]
-    return _columns("finished so far (means)", heads, told, width, lines)
+    several = f"; {', '.join(mixed)} not shown: several protocols" if mixed else ""
+    return _columns(f"finished so far (means{several})", heads, told, width, lines)
 
 
 def _failures(failures: Sequence[Record], roles: Sequence[str], width: int, lines: int) -> Group:

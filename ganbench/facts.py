@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from ganbench import heartbeat
 from ganbench.component import USE, Component, describe, field_types, fields, plain
 from ganbench.errors import ResultsError
+from ganbench.footers import refusals
 from ganbench.records import FAILED, ROLES, read_json
-from ganbench.standing import so_far
+from ganbench.standing import several_protocols, so_far
 
 if TYPE_CHECKING:
     from ganbench.plan import Plan, Stack
@@ -77,10 +78,10 @@ def plan_facts(plan: Plan, stacks: Sequence[Stack] = ()) -> dict[str, Any]:
 def status_facts(results: Results) -> dict[str, Any]:
     """How far a run is: counts by status, the trials that failed, where unfinished ones stand, the skipped cells.
 
-    ``roles`` tell the cells apart. ``drivers`` are the processes at work with the trials they train; ``finished`` are
-    the cells with finished trials and the means of their measures. ``failures`` have a reason and, if there is one,
-    the path of a log; ``unfinished`` have the step of the last checkpoint, and nobody trains them; ``stale`` counts
-    trials on disk that the plan no longer has.
+    ``roles`` tell the cells apart. ``drivers`` are the processes at work with the trials they train; ``finished``
+    are the cells with finished trials and the means of their measures, ``not_shown`` says which of these do not
+    compare. ``failures`` have a reason and, if there is one, the path of a log; ``unfinished`` have the step of the
+    last checkpoint, and nobody trains them; ``stale`` counts trials on disk that the plan no longer has.
     """
     drivers = [
         dataclasses.asdict(heard.pulse) | {"state": heard.state, "heard_s": heard.age}
@@ -131,6 +132,7 @@ def status_facts(results: Results) -> dict[str, Any]:
             dataclasses.asdict(row)
             for row in so_far(results.trials, {cell.cell: len(cell.seeds) for cell in results.plan})
         ],
+        "not_shown": refusals(several_protocols(results.trials)),
         "failures": failures,
         "unfinished": unfinished,
         "skipped": [

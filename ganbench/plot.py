@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ganbench.errors import ConfigError, ResultsError, nearest
+from ganbench.footers import refusals
 from ganbench.records import ROLES
+from ganbench.standing import several_protocols
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +31,7 @@ def curves(
 
     Raises:
         ConfigError: matplotlib is not installed.
-        ResultsError: there is no such measure, role or data set.
+        ResultsError: there is no such measure, role or data set, or its values have several protocols.
     """
     if importlib.util.find_spec("matplotlib") is None:
         raise ConfigError("plots need matplotlib", hint="pip install 'ganbench[plot]'")
@@ -46,6 +48,9 @@ def curves(
     if chosen not in datasets:
         raise ResultsError(f"no dataset {chosen!r}", hint=nearest(chosen, datasets))
     cells = {cell: labels for cell, labels in cells.items() if labels["dataset"] == chosen}
+    refused = several_protocols([record for record in results.trials if record.cell in cells])
+    if (name := measure.removesuffix("_ema")) in refused:
+        raise ResultsError(f"nothing to plot: {' '.join(refusals({measure: refused[name]}))}")
     roles = list(by) or [role for role in ROLES if len({labels.get(role) for labels in cells.values()}) > 1]
     names = {cell: " · ".join(labels.get(role, "") for role in roles) or chosen for cell, labels in cells.items()}
     if ax is None:

@@ -14,7 +14,7 @@ from ganbench.board import Board, draw
 from ganbench.eta import duration
 from ganbench.facts import name_of, plural, stacking, varying
 from ganbench.records import FAILED, ROLES
-from ganbench.standing import so_far
+from ganbench.standing import several_protocols, so_far
 from ganbench.tracking import Tracker
 
 if TYPE_CHECKING:
@@ -146,6 +146,7 @@ class Bars(Tracker):
             left_s=self.estimate.remaining(),
             running=list(self.running.values()),
             cells=so_far(records, self.planned),
+            mixed=list(several_protocols(records)),
         )
         width, height = self.console.size
         return draw(board, width, height - 1)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ganbench import stats
 from ganbench.records import FAILED
-from ganbench.table import STEP
+from ganbench.table import PROTOCOL, STEP
+from ganbench.trials import mixed
 
 if TYPE_CHECKING:
     from ganbench.records import Record
@@ -33,8 +34,21 @@ class CellSoFar:
     failures: Mapping[str, int]
 
 
-def so_far(records: Iterable[Record], planned: Mapping[str, int]) -> list[CellSoFar]:
+def several_protocols(records: Sequence[Record]) -> dict[str, list[list[str]]]:
+    """The measures whose values do not compare, and the protocols they have: see :func:`ganbench.trials.mixed`."""
+    rows = [
+        {name: record.facts.get(name) for name in PROTOCOL}
+        | {f"{name}_protocol": value.told for name, value in record.measures.items() if value.told}
+        | {"status": record.status, "dataset": record.labels.get("dataset", "")}
+        for record in records
+    ]
+    return mixed(rows, dict.fromkeys(name for record in records for name in record.measures))
+
+
+def so_far(records: Sequence[Record], planned: Mapping[str, int]) -> list[CellSoFar]:
     """One row for each cell with finished trials, the one that finished last at the end.
+
+    Measures of :func:`several_protocols` are in none of them, as in no table.
 
     Args:
         records: of finished trials, in any order.
@@ -44,7 +58,11 @@ def so_far(records: Iterable[Record], planned: Mapping[str, int]) -> list[CellSo
     for record in sorted(records, key=lambda record: record.finished):
         mine = cells.pop(record.cell, [])
         cells[record.cell] = [*mine, record]
-    values = {cell: _values(mine) for cell, mine in cells.items()}
+    refused = several_protocols(records)
+    values = {
+        cell: {name: numbers for name, numbers in _values(mine).items() if name not in refused}
+        for cell, mine in cells.items()
+    }
     ratios = {STEP} | {name for mine in cells.values() for record in mine for name in _lower(record)}
     ratios -= {name for found in values.values() for name, numbers in found.items() if min(numbers) <= 0}
     rows = []

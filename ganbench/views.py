@@ -128,6 +128,8 @@ def print_status(facts: Mapping[str, Any]) -> None:
     if rows:
         out.print()
         out.print(board.cells(rows, shown, width, len(rows) + 1))
+        for refused in facts["not_shown"]:
+            out.print(_text(refused, "yellow"))
     cells = [*facts["failures"], *facts["unfinished"], *facts["skipped"]]
     roles = varying(cells)
     for failure in facts["failures"]:

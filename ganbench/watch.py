@@ -17,7 +17,7 @@ from ganbench.facts import named, varying
 from ganbench.progress import verdict
 from ganbench.records import FAILED
 from ganbench.results import Results
-from ganbench.standing import so_far
+from ganbench.standing import several_protocols, so_far
 
 if TYPE_CHECKING:
     from ganbench.records import Record
@@ -56,6 +56,7 @@ def look(folder: Path) -> Board | None:
         running=[current for pulse in at_work for current in pulse.running],
         cells=so_far(results.trials, {cell.cell: len(cell.seeds) for cell in results.plan}),
         failures=sorted(failures, key=lambda record: record.finished)[-FAILURES:],
+        mixed=list(several_protocols(results.trials)),
     )
 
 

@@ -13,15 +13,17 @@ from pathlib import Path
 import making
 import pytest
 
-from ganbench import heartbeat, standing, watch
+from ganbench import board, heartbeat, standing, watch
 from ganbench import plan as planning
 from ganbench.board import Board
 from ganbench.cli import main
+from ganbench.errors import ResultsError
 from ganbench.facts import status_facts
 from ganbench.grid import Grid
 from ganbench.heartbeat import Beacon
 from ganbench.records import Record, Value
 from ganbench.registry import Registry
+from ganbench.report import figures
 from ganbench.results import Results
 from ganbench.runner import Options, Run, execute, make_folder
 
@@ -178,6 +180,30 @@ def test_status_shows_finished_cells_with_their_measures_so_far(tmp_path, capsys
     making.add_trial(run, "minimax", 0)
     making.add_trial(run, "minimax", 1)
     assert "so far" not in status(run, capsys), "the table has them all"
+
+
+def test_measures_of_several_protocols_are_in_no_status_board_or_plot_and_that_is_said(tmp_path, capsys):
+    run = making.make_run(tmp_path / "run", {"hinge": None, "minimax": None})
+    for loss, extractor in (("hinge", "a"), ("minimax", "b")):
+        protocol = {"metric": "kid", "extractor": extractor}
+        measures = {"fd": Value(last=2.0, better="lower"), "kid": Value(last=7.0, better="lower", protocol=protocol)}
+        trial = making.add_trial(run, loss, 0, measures=measures)
+        (trial / "curves.jsonl").write_text(json.dumps({"step": 5, "train_s": 1.0, "fd": 2.0, "kid": 7.0}) + "\n")
+    said = status(run, capsys)
+    assert "done fd step ms hinge 1/2 2 2" in said
+    assert "NOT SHOWN: kid. Values of several protocols do not compare" in said
+    results = Results(run)
+    assert all("kid" not in row.measures for row in standing.so_far(results.trials, {}))
+    shown = board.cells(standing.so_far(results.trials, {}), ["loss"], 100, 9, ["kid"])
+    assert "kid not shown: several protocols" in str(shown.renderables[0])
+    page = figures.curves(results, "none")
+    assert "fd" in page
+    assert "ring: kid" not in page
+    assert "NOT SHOWN: kid" in page
+    with pytest.raises(ResultsError, match="nothing to plot: NOT SHOWN: kid"):
+        results.plot("kid")
+    one = standing.several_protocols([r for r in results.trials if r.labels["loss"] == "hinge"])
+    assert one == {}
 
 
 def test_means_so_far_are_those_of_the_tables(tmp_path):

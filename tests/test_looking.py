@@ -15,7 +15,7 @@ from PIL import Image
 
 import ganbench
 from ganbench.cli import main
-from ganbench.looking import linear, spherical
+from ganbench.gallery import linear, spherical
 from ganbench.results import Results
 
 

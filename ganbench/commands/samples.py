@@ -54,7 +54,8 @@ def _seed(text: str) -> int:
 
 
 def _samples(args: argparse.Namespace) -> int:
-    from ganbench.looking import Wanted, look
+    from ganbench.gallery import Wanted
+    from ganbench.looking import look
     from ganbench.metric import Extractor
     from ganbench.results import load
 

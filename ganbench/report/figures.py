@@ -9,9 +9,11 @@ from typing import Any
 from ganbench import charts, stats, verdicts
 from ganbench.errors import ResultsError
 from ganbench.facts import plural
+from ganbench.footers import refusals
 from ganbench.records import FAILED, ROLES, Record, read_lines
 from ganbench.report.text import by_dataset, esc, inert, plain
 from ganbench.results import Planned, Results
+from ganbench.standing import several_protocols
 from ganbench.stats import Estimate
 from ganbench.table import PROTOCOL, STEP, Row, Table
 
@@ -186,7 +188,9 @@ def curves(results: Results, baseline: str) -> str:
                 except (OSError, ValueError):
                     broken += 1
         records = [r for cell in cells for r in by_cell.get(cell.cell, [])]
-        measures = list(verdicts.directed(records))
+        refused = several_protocols(records)
+        measures = [name for name in verdicts.directed(records) if name not in refused]
+        parts += [f'<p class="soft">{esc(dataset)}: {esc(text)}</p>' for text in refusals(refused)]
         groups = verdicts.together([cell.labels for cell in cells])
         for i, measure in enumerate(measures):
             panels = _panels(cells, lines, measure, groups, baseline)
