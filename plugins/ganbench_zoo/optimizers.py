@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -58,9 +59,9 @@ class Adam(Optimizer, name="adam", source="https://arxiv.org/abs/1412.6980"):
         add_square_(v, g, 1 - self.beta2)
         # denominator = -(sqrt(v^) + eps) (1 - beta1^t) / lr, so that one division ends it
         denominator = torch._foreach_sqrt(v)
-        torch._foreach_div_(denominator, (1 - self.beta2**t).sqrt())
+        torch._foreach_div_(denominator, (1 - power(self.beta2, t)).sqrt())
         add_number_(denominator, self.eps)
-        torch._foreach_div_(denominator, -lr / (1 - self.beta1**t))
+        torch._foreach_div_(denominator, -lr / (1 - power(self.beta1, t)))
         moved = torch._foreach_addcdiv(list(params.values()), m, denominator)
         return named(params, moved), {"step": {COUNT: t}, "m": named(params, m), "v": named(params, v)}
 
@@ -175,6 +176,16 @@ def lerp(x: Tensors, y: Tensors, weight: float | Tensor) -> list[Tensor]:
     if isinstance(weight, Tensor):
         return list(torch._foreach_lerp(x, y, [weight.to(x[0].dtype)] * len(x)))
     return list(torch._foreach_lerp(x, y, weight))
+
+
+def power(base: float | Tensor, t: Tensor) -> Tensor:
+    """``base ** t`` [], t from 1 on; of a number as an exponential, which a compiler computes once, and a power anew.
+
+    What it fuses into a loop over a parameter, it would otherwise compute for every few elements.
+    """
+    if isinstance(base, Tensor):
+        return base**t
+    return torch.exp(t * math.log(base)) if base else torch.zeros_like(t)
 
 
 def count(params: Params) -> Params:

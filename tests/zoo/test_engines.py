@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from ganbench import checkpoint, graph, torchscript
+from ganbench import checkpoint, engines, graph, torchscript
 from ganbench.component import Component
 from ganbench.engines import Together
 from ganbench.grid import Cell, Grid, Trial
@@ -130,6 +130,23 @@ def test_options_train_alike_in_the_traced_step(axes: dict[str, Any], tmp_path: 
     cell = cell_of({"loss": "non-saturating"} | axes)
     assert cell is not None
     assert_same(trained(cell, tmp_path, mapped=True, compiled=False, steps=FEW), alone(cell, tmp_path, FEW))
+
+
+@pytest.mark.parametrize("mapped", [True, False], ids=["fused", "serial"])
+@pytest.mark.parametrize("axes", OPTIONS, ids=["dropout", "dropout of channels", "path length on w", "lazy correction"])
+def test_what_the_compiler_is_given_trains_as_the_plain_step(
+    axes: dict[str, Any],
+    mapped: bool,  # noqa: FBT001 # a parameter of the test
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The state is packed and thin products are sums; what a compiler makes of it is below."""
+    cell = cell_of({"loss": "non-saturating"} | axes)
+    assert cell is not None
+    engines.forget()
+    monkeypatch.setattr(graph, "compile_traced", lambda traced, inputs: traced)
+    assert_same(trained(cell, tmp_path, mapped=mapped, compiled=True, steps=FEW), alone(cell, tmp_path, FEW))
+    engines.forget()
 
 
 @pytest.mark.slow
