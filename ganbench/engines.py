@@ -19,6 +19,7 @@ from ganbench.forms import Flat, Form, Listed, Packed
 from ganbench.graph import Graph
 from ganbench.inputs import block
 from ganbench.lift import Step, Transforms, over_seeds, stack, unstack
+from ganbench.sizes import is_large
 from ganbench.state import Slots, State, Turns
 from ganbench.timing import now
 from ganbench.training import Trainer
@@ -53,6 +54,8 @@ def engine_of(trainers: Sequence[Trainer], numbers: Sequence[str] = ()) -> Engin
     if kind == "serial" and not compiled:
         (trainer,) = trainers
         return Alone(trainer)
+    if kind == "fused" and trainers[0].device.type == "cpu" and is_large(trainers[0]):
+        return Apart([Together([trainer], mapped=False, compiled=bool(compiled)) for trainer in trainers])
     return Together(trainers, mapped=kind == "fused", compiled=bool(compiled), numbers=numbers)
 
 
@@ -72,6 +75,29 @@ class Alone:
     def settle(self) -> None: ...
 
     def drop(self, trainer: Trainer) -> None:
+        self.trainers.remove(trainer)
+
+
+class Apart:
+    """Trials one after the other in one traced step, which is not mapped: for tensors that fill a core's cache."""
+
+    def __init__(self, engines: Sequence[Together]) -> None:
+        self.engines = {engine.trainers[0]: engine for engine in engines}
+        self.trainers = list(self.engines)
+
+    def advance(self, steps: int) -> None:
+        for engine in self.engines.values():
+            engine.advance(steps)
+
+    def logs(self, trainer: Trainer) -> dict[str, Tensor]:
+        return self.engines[trainer].logs(trainer)
+
+    def settle(self) -> None:
+        for engine in self.engines.values():
+            engine.settle()
+
+    def drop(self, trainer: Trainer) -> None:
+        self.engines.pop(trainer).settle()
         self.trainers.remove(trainer)
 
 

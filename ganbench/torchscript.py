@@ -9,6 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+FORMATS = {
+    f: i
+    for i, f in enumerate((torch.contiguous_format, torch.preserve_format, torch.channels_last, torch.channels_last_3d))
+}
+"""The numbers that stand for memory formats in a graph."""
 _C: Any = torch._C  # noqa: SLF001 # TorchScript's public makers read Python, and a traced step is beyond it
 
 
@@ -104,7 +109,7 @@ class _Writer:
         elif isinstance(kind, _C.FloatType) and isinstance(value, int):
             value = float(value)
         # a number in the place of a tensor chooses the operation on a tensor and a number
-        return self.graph.insertConstant(value)
+        return self.graph.insertConstant(FORMATS[value] if isinstance(value, torch.memory_format) else value)
 
     def _append(self, operation: str, inputs: Sequence[Any], kind: Any) -> Any:
         made = self.graph.create(operation, list(inputs), 1)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from ganbench import checkpoint
-from ganbench.engines import Together
+from ganbench import checkpoint, sizes
+from ganbench.engines import Apart, Together, engine_of
 from ganbench.grid import Cell, Grid, Trial
 from ganbench.lift import stack, unstack
 from ganbench.registry import Registry
@@ -130,3 +131,33 @@ def test_unstacking_is_the_inverse_of_stacking(cell, tmp_path):
         left, right = checkpoint.flatten(one), checkpoint.flatten(other)
         assert left.keys() == right.keys()
         assert all(torch.equal(left[k], right[k]) for k in left)
+
+
+def test_seeds_of_large_steps_train_one_after_the_other(cell, tmp_path, monkeypatch):
+    chosen = dataclasses.replace(cell(regularizer=[{"use": "r1", "every": 2}]), engine="fused")
+    assert isinstance(engine_of(trainers(chosen, tmp_path)), Together)
+    monkeypatch.setattr(sizes, "LARGE", 0)
+    stepped = trainers(chosen, tmp_path)
+    engine = engine_of(stepped)
+    assert isinstance(engine, Apart)
+    engine.advance(STEPS // 2)
+    assert engine.logs(stepped[1]).keys() == {"d_loss", "g_loss", "d_real", "d_fake", "d_penalty-0"}
+    engine.drop(stepped[0])
+    assert engine.trainers == stepped[1:]
+    engine.advance(STEPS - STEPS // 2)
+    engine.settle()
+    serial = train_serial(chosen, tmp_path)
+    assert_same([t.state for t in stepped[1:]], serial[1:])
+    assert int(stepped[0].state.step) == STEPS // 2
+
+
+def test_the_size_of_a_step_is_that_of_its_largest_tensor(cell, tmp_path, monkeypatch):
+    chosen = cell(dataset="ring", discriminator={"use": "mlp", "width": 50}, regularizer=["none", "r1"][1:])
+    trainer = trainers(chosen, tmp_path)[0]
+    before = trainer.feed.state()
+    largest = max(chosen.batch * 50, 50 * 50)
+    monkeypatch.setattr(sizes, "LARGE", largest - 1)
+    assert sizes.is_large(trainer)
+    monkeypatch.setattr(sizes, "LARGE", largest)
+    assert not sizes.is_large(trainer)
+    assert all(torch.equal(value, before[name]) for name, value in trainer.feed.state().items())

@@ -1,0 +1,45 @@
+"""How much one step of one seed holds at once: what tells whether seeds fit a core's cache together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+if TYPE_CHECKING:
+    from ganbench.training import Trainer
+
+LARGE = 2**17
+"""Numbers of a tensor of one seed above which a CPU trains seeds one after the other.
+
+The tensors of several seeds leave the cache then, and what mapping saves, a call for each operation and seed, is little
+against the operations.
+"""
+
+
+def is_large(trainer: Trainer) -> bool:
+    """Whether some tensor of a step has more than ``LARGE`` numbers; neither the state nor a stream moves on."""
+    kept = trainer.feed.state()
+    game = trainer.game(trainer.step)
+    turns = trainer.feed.turns(game.active)
+    trainer.feed.restore(kept)
+    seen = _Largest()
+    with seen:
+        game.finish(trainer.cell.update.step(game, trainer.state, turns))
+    return seen.numbers > LARGE
+
+
+class _Largest(TorchDispatchMode):
+    """Sees the results of all operations, those of gradients included."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call] # torch leaves it untyped
+        self.numbers: int = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # torch's name
+        del types
+        made = func(*args, **(kwargs or {}))
+        self.numbers = max(self.numbers, *(t.numel() for t in pytree.tree_leaves(made) if isinstance(t, Tensor)), 0)
+        return made
