@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import time
 from collections import deque
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
@@ -11,11 +12,13 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ganbench import codeprint, heartbeat
 from ganbench.cell import Trial
+from ganbench.claims import Claims
 from ganbench.errors import ResultsError, StorageError
 from ganbench.grid import Grid
 from ganbench.observers import Display, call_observers
-from ganbench.plan import Stack
+from ganbench.plan import TO_RUN, Planned, Stack, inspect
 from ganbench.processes import context, death, terminating, without_main
 from ganbench.records import Record, Status, storage_fault
 from ganbench.registry import Registry, located
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 
 SMOKE_SECONDS = 1.5
 """Seconds of training, after its first window, that a cell gets in a smoke run: what ``plan`` predicts from."""
+LOOK = 2.0
+"""Seconds between two looks at what other processes train."""
 GRACE = 5.0
 """Seconds between asking a process to end and killing it."""
 
@@ -72,18 +77,24 @@ class Driver:
         """Work until nothing is left to do, or the run is interrupted; every trial that began has a record then."""
         limit = self.options.timeout
         self.limit = parse_duration(self.grid.settings.timeout) if limit is None else limit
-        queue = deque(self.run.stacks)
+        queue, claims = deque(self.run.stacks), Claims(self.run.folder)
+        self.elsewhere: list[Stack] = []
         free = deque((n, self.run.devices[n % len(self.run.devices)]) for n in range(self.run.workers))
         self._hook("ganbench_run_started", run=self.run)
         self.display.begin(self.run)
         for note in self.run.plan.notes:
             self.display.note(note)
         try:
+            looked = now()
             with terminating():
-                while queue or self.slots:
+                while queue or self.slots or (self.elsewhere and not self.options.helping):
                     while queue and free:
-                        number, device = free.popleft()
-                        self.slots.append(self._start(number, device, queue.popleft()))
+                        if (stack := self._mine(queue.popleft(), claims)) is not None:
+                            number, device = free.popleft()
+                            self.slots.append(self._start(number, device, stack))
+                    if self.elsewhere and not queue and now() - looked >= LOOK:
+                        looked = now()
+                        queue, self.elsewhere = deque(self.elsewhere), []
                     self.display.tick()
                     for slot in self._listen():
                         self.slots.remove(slot)
@@ -98,6 +109,24 @@ class Driver:
             self.display.end()
             for slot in self.slots:
                 slot.process.kill()
+            claims.close()
+
+    def _mine(self, stack: Stack, claims: Claims) -> Stack | None:
+        """The trials of ``stack`` that no other process trains, and that none has trained since the plan was made."""
+        mine: list[Planned] = []
+        others: list[Planned] = []
+        for planned in stack.trials:
+            taken = claims.take(planned.trial.folder)  # first: what is on disk then is not about to change
+            code = codeprint.fingerprint(planned.trial.cell.components)
+            found = inspect(planned.trial, self.run.folder, code)
+            again = found.record is not None and found.record == planned.record
+            if found.stage in TO_RUN or again:
+                (mine if taken else others).append(found if taken else planned)
+            elif found.record is not None:
+                self.display.finished(-1, planned.trial, found.record)
+        if others:
+            self.elsewhere.append(replace(stack, trials=tuple(others)))
+        return replace(stack, trials=tuple(mine)) if mine else None
 
     @property
     def timing(self) -> Literal["auto"] | bool:
@@ -125,7 +154,7 @@ class Driver:
                 enough=SMOKE_SECONDS if self.options.smoke else math.inf,
                 snapshots=settings.snapshots,
                 checkpoint_every=settings.checkpoint_every,
-                exclusive=self.run.workers == 1,
+                exclusive=self.run.workers == 1 and len(heartbeat.here(self.run.folder)) < 2,
                 timed_later=not self.options.smoke and self.timing is True,
             ),
             # those to begin from nothing
@@ -146,6 +175,8 @@ class Driver:
 
     def _listen(self) -> list[_Slot]:
         """Wait a moment for news; the slots whose process has ended, with their records written."""
+        if not self.slots:  # others are at work
+            time.sleep(0.2)
         ready = wait([s.events for s in self.slots] + [s.process.sentinel for s in self.slots], timeout=0.2)
         ended = []
         for slot in self.slots:

@@ -71,7 +71,7 @@ class Beacon(Tracker):
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
-        self.path = folder / FOLDER / f"{_file_name(socket.gethostname())}-{os.getpid()}.json"
+        self.path = _own(folder)
         self.beaten = 0.0
 
     def begin(self, run: Run) -> None:
@@ -128,13 +128,53 @@ def read(folder: Path) -> list[Heard]:
     return [heard for _, heard in _all(folder)]
 
 
-def _all(folder: Path) -> list[tuple[Path, Heard]]:
+def here(folder: Path) -> list[Heard]:
+    """The drivers of the run that are at work on this machine, this process among them."""
+    return [heard for heard in read(folder) if heard.state != "gone" and heard.pulse.host == socket.gethostname()]
+
+
+def whoami() -> dict[str, Any]:
+    """Host, number and start of this process, as its heartbeat has them."""
+    return {"host": socket.gethostname(), "pid": os.getpid(), "born": _born(os.getpid())}
+
+
+def at_work(folder: Path, who: Mapping[str, Any]) -> bool:
+    """Whether the process ``who`` of this or another machine has a heartbeat, by the clock of the file system."""
+    return any(
+        heard.state != "gone" and {name: getattr(heard.pulse, name) for name in ("host", "pid", "born")} == who
+        for _, heard in _all(folder, _clock(folder))
+    )
+
+
+def recent(folder: Path, path: Path) -> bool:
+    """Whether a file of the run ``folder`` was written less than :data:`LATE` seconds ago."""
+    try:
+        return _clock(folder) - path.stat().st_mtime < LATE
+    except OSError:
+        return False
+
+
+def _clock(folder: Path) -> float:
+    """Seconds, now, as the file system of the run counts them, whose clock a server may keep.
+
+    A process with a heartbeat of its own there reads them off it; for others the clock of this machine must do.
+    """
+    with contextlib.suppress(OSError):
+        return max(_own(folder).stat().st_mtime, 0.0)
+    return time.time()
+
+
+def _own(folder: Path) -> Path:
+    return folder / FOLDER / f"{_file_name(socket.gethostname())}-{os.getpid()}.json"
+
+
+def _all(folder: Path, clock: float | None = None) -> list[tuple[Path, Heard]]:
     found = []
     for path in sorted((folder / FOLDER).glob("*.json")):
         with contextlib.suppress(OSError, ResultsError, TypeError, AttributeError, KeyError):
             raw = read_json(path)
             if raw is not None:
-                age = max(0.0, time.time() - path.stat().st_mtime)
+                age = max(0.0, (time.time() if clock is None else clock) - path.stat().st_mtime)
                 pulse = _pulse(raw)
                 found.append((path, Heard(pulse, age, _state(pulse, age))))
     return found

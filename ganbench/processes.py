@@ -79,7 +79,8 @@ def only_driver(folder: Path) -> Iterator[None]:
     """
     with _locked(hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]) as mine:
         if not mine:
-            raise ResultsError("another ganbench is running this grid", place=str(folder), hint="wait for it")
+            hint = f"wait for it, or help it: ganbench worker {folder}"
+            raise ResultsError("another ganbench is running this grid", place=str(folder), hint=hint)
         yield
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from ganbench import choices, environment
+from ganbench import choices, claims, environment, heartbeat
 from ganbench import plan as planning
 from ganbench.choices import OPEN, candidates
 from ganbench.choosing import choose
@@ -20,9 +22,9 @@ from ganbench.heartbeat import Beacon
 from ganbench.observers import Display, Several, Silent
 from ganbench.plan import Plan, Planned, Stack
 from ganbench.processes import only_driver, terminating
-from ganbench.records import FAILED, Record, write_json
+from ganbench.records import FAILED, Record, read_json, write_json
 from ganbench.registry import Registry, located
-from ganbench.results import Results
+from ganbench.results import RUN, Results
 from ganbench.timingpass import Pass
 
 SMOKE_STEPS = 2_000
@@ -45,6 +47,7 @@ class Options:
         without: plugins to block besides the grid's.
         smoke: two seconds of each cell, into ``NAME-smoke``: of one seed, or of all where they train together.
         timing: instead of the grid's.
+        helping: train what is free of a run that another process has begun, and end when nothing is.
     """
 
     device: str = "auto"
@@ -57,6 +60,7 @@ class Options:
     without: tuple[str, ...] = ()
     smoke: bool = False
     timing: bool | None = None
+    helping: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,7 @@ def execute(grid: Grid, results: Path, options: Options, display: Display | None
     stacks = plan.stacks(todo, workers, grid.settings.stack)
     run = Run(folder.name, folder, plan, todo, devices, max(1, min(workers, len(stacks))), stacks)
     with only_driver(folder):
-        make_folder(run, grid)  # not before: another driver's plan is not to be replaced
+        make_folder(run, grid, options)  # not before: another driver's plan is not to be replaced
         shown = Several(display or Silent(), Beacon(folder))
         driver = Driver(run, grid, registry, options, shown, threads)
         driver.drive()
@@ -126,7 +130,59 @@ def execute(grid: Grid, results: Path, options: Options, display: Display | None
             except KeyboardInterrupt:  # blocks that were timed are on disk, like the trials
                 driver.interrupted = True
         driver.finished()
+        _tidy(driver)
     return Outcome(Results(folder), 130 if driver.interrupted else _exit_code(run), run)
+
+
+def join(folder: Path, options: Options, display: Display | None = None) -> Outcome:
+    """Help with the run in ``folder``, which another process, perhaps of another machine, has begun.
+
+    Its grid, seeds, steps and plugins are those of the run. What others train is left to them, and so is the timing
+    pass; it ends when all is done or others are at what is left.
+
+    Raises:
+        GanbenchError: there is no run yet, a plugin, the data or the device is at fault; nothing was trained.
+    """
+    facts = read_json(folder / RUN)
+    if facts is None or "asked" not in facts:
+        raise ResultsError("no run has begun here", place=str(folder), hint="`ganbench run --grid FILE` begins one")
+    asked, source = facts["asked"], str(facts.get("grid", "grid"))
+    text = (folder / "grid.toml").read_text(encoding="utf-8")
+    loaded = Grid.load(json.loads(text)) if text.startswith("{") else Grid.load(folder / "grid.toml")
+    grid = replace(loaded, name=folder.name, source=source, folder=Path(source).resolve().parent)
+    options = replace(
+        options,
+        helping=True,
+        timing=False,
+        seeds=tuple(asked["seeds"]),
+        steps=asked["steps"],
+        plugins=(*asked["plugins"], *options.plugins),
+        without=(*asked["without"], *options.without),
+    )
+    registry = Registry.load((*grid.plugin_files, *options.plugins), without=(*grid.settings.without, *options.without))
+    plan = planning.make(grid, registry, folder, seeds=options.seeds, steps=options.steps)
+    if any(c.cell.engine == OPEN for c in plan.combinations if c.skip is None):
+        raise ResultsError("its engines are not chosen yet", place=str(folder), hint="wait until it trains")
+    if absent := planning.absent(plan.to_run()):
+        raise ConfigError("; ".join(absent))
+    threads = grid.settings.threads or 1
+    devices, workers = find_devices(options.device), options.workers
+    workers = workers or (len(devices) if devices[0] != "cpu" else max(1, environment.cores() // threads))
+    todo = plan.to_run()
+    stacks = plan.stacks(todo, workers, grid.settings.stack)
+    run = Run(folder.name, folder, plan, todo, devices, max(1, min(workers, len(stacks))), stacks)
+    driver = Driver(run, grid, registry, options, Several(display or Silent(), Beacon(folder)), threads)
+    driver.drive()
+    driver.finished()
+    _tidy(driver)
+    return Outcome(Results(folder), 130 if driver.interrupted else _exit_code(run), run)
+
+
+def _tidy(driver: Driver) -> None:
+    """Remove the claims of a run in which all is done, and nobody at work."""
+    folder = driver.run.folder
+    if not driver.interrupted and not driver.elsewhere and not heartbeat.read(folder):
+        shutil.rmtree(folder / claims.FOLDER, ignore_errors=True)
 
 
 def _choose(  # what a choice depends on, and whom to tell
@@ -198,7 +254,7 @@ def _writable(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def make_folder(run: Run, grid: Grid) -> None:
+def make_folder(run: Run, grid: Grid, options: Options) -> None:
     """Make the run's folder and write ``grid.toml``, ``run.json`` and ``environment.json``.
 
     Raises:
@@ -226,6 +282,12 @@ def make_folder(run: Run, grid: Grid) -> None:
             "name": run.name,
             "grid": grid.source,
             "settings": {"targets": dict(grid.settings.targets or {})},
+            "asked": {
+                "seeds": list(run.plan.seeds),
+                "steps": SMOKE_STEPS if options.smoke else options.steps,
+                "plugins": [str(located(plugin, Path.cwd())) for plugin in options.plugins],
+                "without": list(options.without),
+            },
             "cells": cells,
         },
     )

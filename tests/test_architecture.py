@@ -29,7 +29,7 @@ LAYERS = (
     "steptimes",
     "critic datafiles heartbeat keeping numerals streaming trials update",
     "arrivals",
-    "differences documents footers pivot rawdata terminal",
+    "claims differences documents footers pivot rawdata terminal",
     "latex marks standing",
     "render tabulate",
     "compare gate",

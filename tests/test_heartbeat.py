@@ -38,7 +38,7 @@ def run(small, registry, tmp_path: Path) -> Run:
     grid = Grid.load(small)
     plan = planning.make(grid, registry, tmp_path / "small")
     run = Run("small", tmp_path / "small", plan, plan.to_run(), ["cpu"], 2)
-    make_folder(run, grid)
+    make_folder(run, grid, Options())
     return run
 
 

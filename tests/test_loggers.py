@@ -20,7 +20,7 @@ from ganbench.grid import Grid
 from ganbench.records import Record, Value
 from ganbench.registry import Registry
 from ganbench.results import Results
-from ganbench.runner import Run, make_folder
+from ganbench.runner import Options, Run, make_folder
 
 NAMES = ("mlflow", "tensorboard", "wandb")
 
@@ -87,7 +87,7 @@ def run(small, registry, tmp_path: Path) -> Run:
     grid = Grid.load(small)
     plan = planning.make(grid, registry, tmp_path / "small")
     run = Run("small", tmp_path / "small", plan, plan.to_run(), ["cpu"], 2)
-    make_folder(run, grid)
+    make_folder(run, grid, Options())
     return run
 
 

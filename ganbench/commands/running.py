@@ -5,9 +5,22 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ganbench.commands.options import Adder, grid_options, json_option, load_registry, names, print_json, whole_number
+from ganbench.commands.options import (
+    Adder,
+    grid_options,
+    json_option,
+    load_registry,
+    names,
+    print_json,
+    run_argument,
+    whole_number,
+)
 from ganbench.commands.tables import print_tables
+
+if TYPE_CHECKING:
+    from ganbench.observers import Display
 
 
 def add(command: Adder) -> None:
@@ -29,6 +42,14 @@ def add(command: Adder) -> None:
         help="measure step times apart, after training, or not (default: as the grid says)",
     )
 
+    worker = command("worker", _worker, "help with a run that another process or machine has begun")
+    run_argument(worker)
+    worker.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:0,1 (default: auto)")
+    worker.add_argument(
+        "--workers", type=whole_number, default=0, metavar="N", help="processes at a time (default: all cores)"
+    )
+    worker.add_argument("--timeout", metavar="T", help="longest time for a trial, such as 90s, 30m or 2h")
+
     plan = command("plan", _plan, "show cells, skips with reasons, what is on disk and what time it takes")
     grid_options(plan)
     plan.add_argument(
@@ -38,9 +59,6 @@ def add(command: Adder) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from rich.console import Console
-
-    from ganbench import progress
     from ganbench.grid import Grid, parse_duration
     from ganbench.runner import Options, execute
 
@@ -57,10 +75,7 @@ def _run(args: argparse.Namespace) -> int:
         smoke=args.smoke,
         timing=args.timing,
     )
-    console = Console(stderr=True)
-    live = console.is_terminal and not console.is_dumb_terminal
-    display = progress.Bars(console) if live else progress.Lines(sys.stderr)
-    outcome = execute(grid, Path(args.results), options, display)
+    outcome = execute(grid, Path(args.results), options, _display())
     print_tables(outcome.results, args)
     folder = outcome.run.folder
     if outcome.exit_code == 130:
@@ -68,6 +83,36 @@ def _run(args: argparse.Namespace) -> int:
     else:
         print(f"\nresults: {folder}", file=sys.stderr)
     return outcome.exit_code
+
+
+def _worker(args: argparse.Namespace) -> int:
+    from ganbench.grid import parse_duration
+    from ganbench.results import load
+    from ganbench.runner import Options, join
+
+    options = Options(
+        device=args.device,
+        workers=args.workers,
+        timeout=None if args.timeout is None else parse_duration(args.timeout, place="--timeout"),
+        plugins=tuple(args.plugin),
+        without=tuple(args.without),
+    )
+    outcome = join(load(args.run, args.results).path, options, _display())
+    results = outcome.results
+    counts = ", ".join(f"{n} {status}" for status, n in results.counts.items())
+    print(f"{results.name}: {counts or 'nothing done yet'}; ganbench status {results.path}")
+    return outcome.exit_code
+
+
+def _display() -> Display:
+    """Bars on a terminal, lines elsewhere."""
+    from rich.console import Console
+
+    from ganbench import progress
+
+    console = Console(stderr=True)
+    live = console.is_terminal and not console.is_dumb_terminal
+    return progress.Bars(console) if live else progress.Lines(sys.stderr)
 
 
 def _plan(args: argparse.Namespace) -> int:
