@@ -267,19 +267,17 @@ class Game:
         """The state after a whole step: the generator's average follows, the step is counted."""
         names = list(state.g.params)
         old, new = [state.ema[n] for n in names], list(state.g.params.values())
-        moved = torch._foreach_sub(new, old)  # noqa: SLF001 # the only public door to them is the optimizers'
-        torch._foreach_mul_(moved, self._ema_weight(state.step, old[0]))
-        torch._foreach_add_(moved, old)
-        return state._replace(ema={**dict(zip(names, moved, strict=True)), **state.g.buffers}, step=state.step + 1)
-
-    def _ema_weight(self, step: Tensor, like: Tensor) -> Tensor:
-        """The weight [] of the present in the average, by the host where reading the step costs no more than that."""
-        if is_plain(step) and step.device.type == "cpu":
-            t = int(step)
+        if is_plain(state.step) and state.step.device.type == "cpu":  # where reading the step costs less than not to
+            t = int(state.step)
             weight = 1 - min((1 + t) / (self.ema_warmup + t), self.ema_decay)
-            return torch.tensor(weight, dtype=like.dtype)
-        t64 = step.to(torch.float64)
-        return 1 - torch.clamp((1 + t64) / (self.ema_warmup + t64), max=self.ema_decay)
+            moved = torch._foreach_lerp(old, new, weight)  # noqa: SLF001 # the only public door to them is the optimizers'
+        else:
+            t64 = state.step.to(torch.float64)
+            moved = torch._foreach_sub(new, old)  # noqa: SLF001 # as above
+            weights = 1 - torch.clamp((1 + t64) / (self.ema_warmup + t64), max=self.ema_decay)
+            torch._foreach_mul_(moved, weights)
+            torch._foreach_add_(moved, old)
+        return state._replace(ema={**dict(zip(names, moved, strict=True)), **state.g.buffers}, step=state.step + 1)
 
     # -- folding the regularizers ------------------------------------------------------------------------------
 

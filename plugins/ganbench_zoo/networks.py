@@ -270,7 +270,7 @@ class PerceptronD(nn.Module):
 
     def labelled(self, x: Tensor, y: Tensor | None) -> Tensor:
         """What the first layer gets, [B, first size]."""
-        x = x.flatten(1) * self.scale
+        x = x.flatten(1) if self.scale == 1 else x.flatten(1) * self.scale
         return torch.cat([x, one_hot(y, self.classes, x)], dim=1) if self.classes else x
 
     def embed(self, x: Tensor, y: Tensor | None = None) -> Tensor:
