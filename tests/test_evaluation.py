@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from ganbench import evaluation, keeping
+from ganbench import evaluation, keeping, neighbours
 from ganbench.errors import ContractError
 from ganbench.evaluation import Bench, gaussian
 from ganbench.metric import Measure, Metric
@@ -55,6 +55,20 @@ def test_fakes_that_are_not_finite_are_missing_values(registry):
     found = bench.measure(fake)
     assert math.isnan(found["sw2"])
     assert bench.values(found, found)["sw2"].last is None
+
+
+def test_metrics_of_one_extractor_share_passes_over_distances(registry, monkeypatch):
+    ring = registry.create("dataset", "ring")
+    metrics = [registry.create("metric", name) for name in ("precision-recall", "density-coverage")]
+    fake = ring.spec().modes.std * torch.randn(60, 2) + 1
+    apart = {}
+    for metric in metrics:
+        apart |= Bench.prepare(ring, [metric], n=60, seed=0, device=CPU).measure(fake)
+    bench = Bench.prepare(ring, metrics, n=60, seed=0, device=CPU)
+    passes, tiles = [], neighbours.tiles
+    monkeypatch.setattr(neighbours, "tiles", lambda *args, **more: passes.append(1) or tiles(*args, **more))
+    assert bench.measure(fake) == apart
+    assert len(passes) == 2  # radii of the fakes, and all balls: those of real samples are known from the floors
 
 
 class Forgetful(Metric, name="forgetful"):

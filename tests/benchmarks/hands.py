@@ -463,3 +463,62 @@ class HandBjorck(ByHand):
     def prepare_g(self) -> None:
         with torch.no_grad():
             self.prepare()
+
+
+class HandSpectralIsometry(ByHand):
+    def __init__(self, trainer: Trainer, adam: dict[str, Any]) -> None:
+        super().__init__(trainer, adam)
+        self.matrices = [w for w in self.d_params if w.dim() > 1]
+        self.v = [F.normalize(torch.arange(1.0, len(w) + 1).sin(), dim=0) for w in self.matrices]
+
+    @torch.no_grad()
+    def prepare(self) -> None:
+        for i, w in enumerate(self.matrices):
+            for _ in range(2):
+                self.v[i] = F.normalize(w @ (w.mT @ self.v[i]) - self.v[i], dim=0)
+
+    def penalty(self, x: Tensor, fake: Tensor, r: Tensor, f: Tensor) -> Tensor:
+        return (
+            0.1 * torch.stack([(w @ (w.mT @ v) - v).norm() for w, v in zip(self.matrices, self.v, strict=True)]).sum()
+        )
+
+
+class HandFeatureMatching(ByHand):
+    """The codes of the fakes are those of which the score is made."""
+
+    def _step(self) -> None:
+        self.code = None
+        super()._step()
+
+    def score(self, x: Tensor) -> Tensor:
+        *hidden, head = self.d.layers
+        for layer in hidden:
+            x = layer(x)
+        self.code = x
+        return head(x)[:, 0]
+
+    def penalty(self, x: Tensor, fake: Tensor, r: Tensor, f: Tensor) -> None:
+        self.x = x
+
+    def g_penalty(self, z: Tensor, fake: Tensor) -> Tensor:
+        made = self.code
+        with torch.no_grad():
+            self.score(self.x)
+        return (self.code.mean(0) - made.mean(0)).square().sum()
+
+
+class HandTopK(ByHand):
+    def _step(self) -> None:
+        self.g_turn = False
+        super()._step()
+
+    def prepare_g(self) -> None:
+        self.g_turn = True
+
+    def score(self, x: Tensor) -> Tensor:
+        scores = self.d(x)
+        if not self.g_turn:
+            return scores
+        k = -(-int(BATCH * max(0.99 ** (self.step // 2), 0.5) * 1e6) // 1e6)
+        chosen = scores.detach() >= scores.detach().topk(int(k)).values[-1]
+        return torch.where(chosen, BATCH / k, 0.0) * (scores - scores.detach()) + scores.detach()

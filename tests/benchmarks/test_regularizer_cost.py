@@ -20,7 +20,7 @@ from ganbench.grid import Cell, Trial
 from ganbench.timing import now
 from ganbench.training import Trainer, Training
 from ganbench_zoo.consistency import BalancedConsistency, Consistency, LatentConsistency
-from ganbench_zoo.generator_side import ModeSeeking, PathLength
+from ganbench_zoo.generator_side import FeatureMatching, ModeSeeking, PathLength, TopK
 from ganbench_zoo.gradients import AdaptiveGradientClipping, GradientCentralization
 from ganbench_zoo.losses import NonSaturating
 from ganbench_zoo.metrics_transport import SlicedWasserstein
@@ -36,7 +36,7 @@ from ganbench_zoo.penalties_gradient import (
     ZeroCenteredGradientPenalty,
 )
 from ganbench_zoo.penalties_score import EpsilonDrift, LeCam
-from ganbench_zoo.penalties_weight import HistoricalAveraging, Orthogonal, WeightDecay
+from ganbench_zoo.penalties_weight import HistoricalAveraging, Orthogonal, SpectralIsometry, WeightDecay
 from ganbench_zoo.regularizers import (
     R1,
     R2,
@@ -112,6 +112,9 @@ CASES: list[tuple[Regularizer, type[hands.ByHand]]] = [
     (BalancedConsistency(transform="noise"), hands.HandBalancedConsistency),
     (LatentConsistency(), hands.HandLatentConsistency),
     (ModeSeeking(), hands.HandModeSeeking),
+    (SpectralIsometry(), hands.HandSpectralIsometry),
+    (FeatureMatching(), hands.HandFeatureMatching),
+    (TopK(interval=2), hands.HandTopK),
     (PathLength(every=1), hands.HandPathLength),
 ]
 
