@@ -127,14 +127,15 @@ def window(subject: Subject, calls: int) -> Window:
     return Window(calls * subject.stride, seconds, issued - begun, each)
 
 
-def warm_up(subject: Subject, paced: Paced) -> float:
+def warm_up(subject: Subject, paced: Paced, least: int = WARM_STEPS) -> float:
     """Bring ``subject`` to a steady state and return the seconds of one of its steps then.
 
     It takes blocks of at least 5 steps and about 50 ms, each of whole periods, until two in a row have medians within
     2 % and at least 10 steps and 1 s have passed; it is given up after 200 steps and 2 s, or after 10 s. The very first
-    step, which loads, allocates and compiles, should be behind it.
+    step, which loads, allocates and compiles, should be behind it. ``least`` is for steps so slow that 10 of them are
+    too many: blocks are half of it.
     """
-    calls = _whole(subject, BLOCK)
+    calls = _whole(subject, min(BLOCK, math.ceil(least / 2)))
     medians: list[float] = []
     seconds: list[float] = []
     done = 0
@@ -143,7 +144,7 @@ def warm_up(subject: Subject, paced: Paced) -> float:
         medians.append(quantile(block.each, 0.5))
         seconds.append(block.seconds)
         done += block.steps
-        long = done >= WARM_STEPS and sum(seconds) >= WARM_SECONDS
+        long = done >= least and sum(seconds) >= WARM_SECONDS
         # two clocks that show no time at all are equal, too
         steady = len(medians) > 1 and abs(medians[-1] - medians[-2]) <= STEADY * medians[-2]
         spent = len(medians) > 1 and done >= MOST_STEPS and sum(seconds) >= 2 * WARM_SECONDS
@@ -169,6 +170,7 @@ def pace(
     sentinel: Callable[[], float],
     budget: float,
     rounds: int = ROUNDS,
+    warm_steps: int = WARM_STEPS,
     warmed: Callable[[Subject], None] = lambda _: None,
 ) -> list[Paced]:
     """Time ``subjects`` against each other.
@@ -182,13 +184,14 @@ def pace(
         sentinel: runs a fixed piece of work and returns its seconds.
         budget: seconds, from the first warm-up on, after which no round beyond ``rounds`` begins.
         rounds: to take in any case.
+        warm_steps: to take at least before the first.
         warmed: called after each warm-up, to count memory from then on.
     """
     begun = timing.now()
     found = [Paced(s.name) for s in subjects]
     calls = []
     for subject, paced in zip(subjects, found, strict=True):
-        step = warm_up(subject, paced)
+        step = warm_up(subject, paced, warm_steps)
         calls.append(_whole(subject, math.ceil(WINDOW / step) if step > 0 else 1))
         warmed(subject)
     order = list(range(len(subjects)))

@@ -27,6 +27,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pacing, "WINDOW", 0.002)
     monkeypatch.setattr(pacing, "WARM_SECONDS", 0.01)
     monkeypatch.setattr(pacing, "LEAST", 0.002)
+    monkeypatch.setattr(engine_speed, "SECONDS", 0.0)
 
 
 @pytest.mark.parametrize("stack", ["none", "r1", "gradient-penalty"])
@@ -50,7 +51,7 @@ def test_the_loop_written_by_hand_normalizes_every_weight_of_d():
 
 
 def arguments(path: Path, *more: str) -> list[str]:
-    return ["-o", str(path), "--networks", "width 32", "--stacks", "r1", "--seeds", "1,2", *more]
+    return ["-o", str(path), "--networks", "latent 4", "--stacks", "r1", "--seeds", "1,2", *more]
 
 
 def test_a_comparison_is_written_kept_and_refused_on_another_machine(tmp_path, quick, capsys):
@@ -80,10 +81,44 @@ def test_what_cannot_be_timed_says_why(tmp_path, quick, monkeypatch):
     assert "a step takes" in case["rows"][0]["error"]
 
 
+def test_what_was_slower_than_the_loop_is_not_timed_for_other_numbers_of_seeds(tmp_path, quick):
+    path = tmp_path / "b.json"
+    assert engine_speed.run([*arguments(path, "--engines", "fused"), "--seeds", "1,8"]) == 0
+    found = json.loads(path.read_text())
+    assert "error" not in found["cases"][0]["rows"][0]
+    found["cases"][0]["rows"][0] |= {"trials": 0.5, "high": 0.6}
+    path.write_text(json.dumps(found))
+    assert engine_speed.run([*arguments(path, "--engines", "fused"), "--seeds", "1,2,8"]) == 0
+    rest = json.loads(path.read_text())["cases"][1:]
+    assert [(row["seeds"], row["error"]) for case in rest for row in case["rows"]] == [
+        (2, "not timed: 0.50 with 8 seeds")
+    ]
+
+
+def test_preparing_steps_what_is_compiled_and_writes_nothing(tmp_path, monkeypatch):
+    stepped = []
+    monkeypatch.setattr(engine_speed, "engine_of", lambda trainers: Stepped(trainers, stepped))
+    path = tmp_path / "b.json"
+    assert engine_speed.run([*arguments(path), "--prepare"]) == 0
+    assert stepped == [("serial+compiled", 1, 1), ("fused+compiled", 2, 1)]
+    assert not path.exists()
+
+
+class Stepped:
+    """An engine that only notes how it is called."""
+
+    def __init__(self, trainers, stepped):
+        self.trainers, self.stepped = trainers, stepped
+
+    def advance(self, steps):
+        self.stepped.append((self.trainers[0].cell.engine, len(self.trainers), steps))
+
+
 def test_cases_come_in_the_order_of_what_is_most_wanted():
     listed = engine_speed.cases("cpu", (1, 4, 8, 16), ("none", "r1"))
-    assert {case.stack for case in listed[:5]} == {"r1"}
-    assert all(case.seeds == (1, 8) for case in listed[:10])
+    pairs = len(engine_speed.networks("cpu"))
+    assert {case.stack for case in listed[:pairs]} == {"r1"}
+    assert all(case.seeds == (1, 8) for case in listed[: 2 * pairs])
     assert {(case.name, seeds) for case in listed for seeds in case.seeds} == {
         (f"{pair.name}, {stack}", seeds)
         for pair in engine_speed.networks("cpu")
