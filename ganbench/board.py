@@ -44,6 +44,8 @@ class Board:
     failures: Sequence[Record] = ()
     mixed: Sequence[str] = ()
     """Measures that have values of several protocols, and so are in no cell."""
+    doing: Sequence[str] = ()
+    """What is going on beside training."""
 
 
 def draw(board: Board, width: int, height: int) -> Group:
@@ -53,6 +55,11 @@ def draw(board: Board, width: int, height: int) -> Group:
     """
     roles, room = board.roles, max(0, height - 1)
     parts: list[RenderableType] = [_bar(board, width)]
+    for text in board.doing[:room]:
+        line = Text(text)
+        line.truncate(width, overflow="ellipsis")
+        parts.append(line)
+        room -= 1
     if board.running and room > 1:
         parts.append(running(board.running, roles, width, room))
         room -= len(board.running) + 1

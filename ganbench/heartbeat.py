@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from ganbench.errors import ResultsError
 from ganbench.records import read_json
@@ -36,6 +36,7 @@ class Pulse:
         seconds: since the driver began.
         todo: trials that it set out to train.
         left_s: expected seconds until it ends, None while nothing is known.
+        doing: what it is at where it trains nothing, such as the timing pass.
     """
 
     host: str
@@ -47,7 +48,8 @@ class Pulse:
     failed: int
     workers: int
     left_s: float | None
-    running: tuple[Current, ...]
+    running: tuple[Current, ...] = ()
+    doing: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,13 +80,7 @@ class Beacon(Tracker):
         """Start beating; what killed drivers of this machine left is cleared away."""
         super().begin(run)
         self.born = _born(os.getpid())
-        with contextlib.suppress(OSError):
-            self.path.parent.mkdir(exist_ok=True)
-        for path, heard in _all(run.folder):
-            if heard.state == "gone" and heard.pulse.host == socket.gethostname():
-                with contextlib.suppress(OSError):
-                    path.unlink()
-                    _partial(path).unlink(missing_ok=True)
+        _arrive(run.folder)
         self._beat()
 
     def tick(self) -> None:
@@ -94,10 +90,7 @@ class Beacon(Tracker):
 
     def end(self) -> None:
         """Remove the file, and its folder if no other driver is at work."""
-        with contextlib.suppress(OSError):
-            _partial(self.path).unlink(missing_ok=True)
-            self.path.unlink()
-            self.path.parent.rmdir()
+        _leave(self.path)
 
     def pulse(self) -> Pulse:
         """What is known now."""
@@ -117,10 +110,71 @@ class Beacon(Tracker):
     def _beat(self) -> None:
         """Write the file whole: a reader sees the last beat or this one. It need not survive the machine."""
         self.beaten = time.monotonic()
-        partial = _partial(self.path)
-        with contextlib.suppress(OSError):
-            partial.write_text(json.dumps(asdict(self.pulse())), encoding="utf-8")
-            partial.replace(self.path)
+        _write(self.path, self.pulse())
+
+
+class TimingBeat:
+    """The heartbeat of a timing pass over the run in ``folder``: what it is at, and how long it will yet take."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.path = folder, _own(folder)
+        self.begun = self.beaten = self.shown = time.monotonic()
+        self.doing, self.left = "", 0.0
+
+    def __enter__(self) -> Self:
+        _arrive(self.folder)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _leave(self.path)
+
+    def show(self, doing: str, left: float) -> None:
+        """Say what begins now, and the seconds expected until the end of the pass."""
+        self.doing, self.left, self.shown, self.beaten = doing, left, time.monotonic(), 0.0
+        self.tick()
+
+    def tick(self) -> None:
+        """Beat, if it is time."""
+        moment = time.monotonic()
+        if self.beaten and moment - self.beaten < EVERY:
+            return
+        self.beaten = moment
+        pulse = Pulse(
+            **whoami(),
+            seconds=moment - self.begun,
+            todo=0,
+            finished=0,
+            failed=0,
+            workers=1,
+            left_s=max(0.0, self.left - (moment - self.shown)),
+            doing=self.doing,
+        )
+        _write(self.path, pulse)
+
+
+def _write(path: Path, pulse: Pulse) -> None:
+    with contextlib.suppress(OSError):
+        partial = _partial(path)
+        partial.write_text(json.dumps(asdict(pulse)), encoding="utf-8")
+        partial.replace(path)
+
+
+def _arrive(folder: Path) -> None:
+    """Make room for a heartbeat; what killed drivers of this machine left is cleared away."""
+    with contextlib.suppress(OSError):
+        (folder / FOLDER).mkdir(exist_ok=True)
+    for path, heard in _all(folder):
+        if heard.state == "gone" and heard.pulse.host == socket.gethostname():
+            with contextlib.suppress(OSError):
+                path.unlink()
+                _partial(path).unlink(missing_ok=True)
+
+
+def _leave(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        _partial(path).unlink(missing_ok=True)
+        path.unlink()
+        path.parent.rmdir()
 
 
 def read(folder: Path) -> list[Heard]:
@@ -181,7 +235,7 @@ def _all(folder: Path, clock: float | None = None) -> list[tuple[Path, Heard]]:
 
 
 def _pulse(raw: Mapping[str, Any]) -> Pulse:
-    values = {f.name: raw[f.name] for f in fields(Pulse)}
+    values = {f.name: raw[f.name] for f in fields(Pulse) if f.name != "doing"} | {"doing": str(raw.get("doing", ""))}
     names = [f.name for f in fields(Current)]
     values["running"] = tuple(Current(**{name: item[name] for name in names}) for item in raw["running"])
     return Pulse(**values)

@@ -13,7 +13,9 @@ from typing import Any, Literal
 from ganbench import codeprint, environment
 from ganbench.cell import Cell
 from ganbench.errors import ConfigError, ResultsError
+from ganbench.eta import duration
 from ganbench.facts import plural
+from ganbench.heartbeat import TimingBeat
 from ganbench.processes import context, death, only_timing, without_main
 from ganbench.records import read_json
 from ganbench.results import RUN, Results
@@ -63,17 +65,27 @@ class Pass:
         todo = self.todo()
         wrong = []
         if todo:
-            with only_timing(self.tell):
+            with only_timing(self.tell), TimingBeat(self.folder) as beat:
+                begun, finished = now(), 0.0
                 for number, (id_, cells) in enumerate(todo, 1):
-                    self.tell(f"timing pass: block {number} of {len(todo)}, {plural(len(cells), 'cell')}")
-                    if trouble := self._time(id_, cells):
+                    pace = (now() - begun) / finished if finished else 1.0
+                    left = pace * sum(self._budget(block) for _, block in todo[number - 1 :])
+                    doing = f"timing pass: block {number} of {len(todo)}, {plural(len(cells), 'cell')}"
+                    beat.show(doing, left)
+                    self.tell(f"{doing}, about {duration(left)} left")
+                    if trouble := self._time(id_, cells, beat):
                         wrong.append(f"timing of {', '.join(c.name for c in cells)} failed: {trouble}")
+                    finished += self._budget(cells)
         return wrong
+
+    def _budget(self, cells: Sequence[Cell]) -> float:
+        """Seconds that a block may take: its cells, and the one without regularizers twice."""
+        return self.seconds * (len(cells) + 2)
 
     @property
     def expected(self) -> float:
         """Seconds that the whole pass may take, with what is on disk already."""
-        return self.seconds * sum(len(cells) + 2 for _, cells in self.blocks())
+        return sum(self._budget(cells) for _, cells in self.blocks())
 
     def todo(self) -> list[tuple[str, list[Cell]]]:
         """The blocks that are not on disk, or all of them if they are to be timed ``again``."""
@@ -102,7 +114,7 @@ class Pass:
         same = block.raw.get("device") == self.device and block.raw.get("threads") == self.threads
         return same and {name: found.get("code") for name, found in block.cells.items()} == codes
 
-    def _time(self, id_: str, cells: Sequence[Cell]) -> str:
+    def _time(self, id_: str, cells: Sequence[Cell], beat: TimingBeat) -> str:
         """Time one block in a process of its own; what went wrong, or nothing."""
         job = BlockJob(
             file=file_of(self.folder.resolve(), id_, self.mode),
@@ -127,6 +139,7 @@ class Pass:
         try:
             while process.is_alive() and now() < deadline:
                 process.join(0.5)
+                beat.tick()
             late = process.is_alive()
             answer: str | None = None
             with contextlib.suppress(EOFError, OSError):

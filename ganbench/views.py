@@ -159,6 +159,8 @@ def _driver(driver: Mapping[str, Any]) -> Text:
         return _text("killed", "red") + _text(text)
     done = f"{driver['finished']} of {driver['todo']} trials in {duration(driver['seconds'])}"
     left = "" if driver["left_s"] is None else f", {duration(driver['left_s'])} left"
+    if driver["doing"]:
+        done = f"{driver['doing']}, {duration(driver['seconds'])} so far"
     if driver["state"] == "silent":
         return _text("silent", "yellow") + _text(f"  {who}, not heard of for {duration(driver['heard_s'])}: {done}")
     return _text("running", "green") + _text(f"  {who}: {done}{left}")

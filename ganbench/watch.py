@@ -54,6 +54,7 @@ def look(folder: Path) -> Board | None:
         seconds=max(pulse.seconds for pulse in at_work),
         left_s=max(known, default=None),
         running=[current for pulse in at_work for current in pulse.running],
+        doing=[pulse.doing for pulse in at_work if pulse.doing],
         cells=so_far(results.trials, {cell.cell: len(cell.seeds) for cell in results.plan}),
         failures=sorted(failures, key=lambda record: record.finished)[-FAILURES:],
         mixed=list(several_protocols(results.trials)),
@@ -72,16 +73,22 @@ def _redraw(folder: Path, console: Console, sleep: Callable[[float], None]) -> N
 def _follow(folder: Path, sleep: Callable[[float], None]) -> None:
     """A line for each trial that finishes, and for what is in training at the start."""
     told: set[tuple[str, int | None]] | None = None
+    doing: list[str] = []
     while True:
-        last = look(folder) is None  # first, so that what the last trial left is not missed
+        board = look(folder)  # first, so that what the last trial left is not missed
         results = Results(folder)
         roles = varying([{"labels": cell.labels} for cell in results.plan])
         fresh = [r for r in results.trials if told is not None and (r.cell, r.seed) not in told]
         for record in sorted(fresh, key=lambda record: record.finished):
             _say(record, roles)
         told = {(r.cell, r.seed) for r in results.trials}
-        if last:
+        if board is None:
             return
+        for text in board.doing:
+            if text not in doing:
+                sys.stdout.write(f"{text}\n")
+                sys.stdout.flush()
+        doing = list(board.doing)
         sleep(EVERY)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
 
 import pytest
 
-from ganbench import machine, pacing
+from ganbench import heartbeat, machine, pacing, timingpass, watch
 from ganbench.cli import main
 from ganbench.driver import Driver
 from ganbench.grid import Grid
@@ -159,6 +160,34 @@ def test_a_cell_that_cannot_step_says_so_and_the_others_are_timed(small, tmp_pat
     found = Block.read(job.file)
     assert found is not None
     assert "the plugin's own mistake" in found.cells[cells[1].name]["error"]
+
+
+def test_a_pass_says_what_it_is_at_and_how_long_it_will_take(small, tmp_path, monkeypatch, capsys):
+    small["grid"]["loss"] = ["hinge", "non-saturating"]
+    outcome = execute(Grid.load(small), tmp_path, Options(device="cpu", seeds=(0,), timing=False))
+    folder, told, seen = tmp_path / "small", [], []
+
+    def look(*_: object) -> str:
+        (heard,) = heartbeat.read(folder)
+        board = watch.look(folder)
+        assert board is not None
+        assert main(["status", str(folder)]) == 0
+        seen.append((heard.pulse.doing, heard.pulse.left_s, tuple(board.doing), capsys.readouterr().out))
+        return ""
+
+    monkeypatch.setattr(Pass, "_time", look)
+    monkeypatch.setattr(timingpass, "only_timing", contextlib.nullcontext)  # tests beside this one may be timing
+    cells = [c.cell for c in outcome.run.plan.combinations]
+    assert Pass(folder=folder, cells=cells, seconds=5.0, tell=told.append).run() == []
+    doing = [f"timing pass: block {n} of 2, 2 cells" for n in (1, 2)]
+    assert told[0] == f"{doing[0]}, about 40 s left"  # two blocks of two cells and twice the baseline, of 5 s each
+    assert [s[0] for s in seen] == doing
+    assert [s[2] for s in seen] == [(d,) for d in doing]
+    assert seen[0][1] == pytest.approx(40, abs=1)
+    assert seen[1][1] < 20  # the first took a moment, and so will the second
+    assert "block 1 of 2" in seen[0][3]
+    assert "0 of 0 trials" not in seen[0][3]
+    assert heartbeat.read(folder) == []
 
 
 @pytest.mark.slow
