@@ -17,7 +17,7 @@ from ganbench.errors import ContractError
 from ganbench.feed import runs
 from ganbench.forms import Flat, Form, Listed, Packed
 from ganbench.graph import Graph
-from ganbench.inputs import block
+from ganbench.inputs import block, room_for
 from ganbench.lift import Step, Transforms, over_seeds, stack, unstack
 from ganbench.sizes import is_large
 from ganbench.state import Slots, State, Turns
@@ -125,6 +125,9 @@ class Together:
         self.form = Packed(whole) if self.compiled else Listed(whole)
         self.state = self.form.closed(whole)
         self.last: dict[str, Tensor] = {}
+        self.feeds = [t.feed for t in self.trainers]
+        # what a packed state is made of is copied, so that nothing of it lies where the next block is drawn
+        self.room = room_for(self.feeds) if self.mapped and self.compiled else None
         self.numbers = stack_numbers(self.trainers, self.varying)
         self.kinds: Kinds = _shared(self._key())
 
@@ -139,7 +142,8 @@ class Together:
     def advance(self, steps: int) -> None:
         lead = self.trainers[0]
         for start, length in runs(lead.step, steps, lead.active, lead.feed.longest):
-            turns, inputs = block([t.feed for t in self.trainers], lead.active(start), length, mapped=self.mapped)
+            active = lead.active(start)
+            turns, inputs = block(self.feeds, active, length, mapped=self.mapped, room=self.room)
             if self.numbers:
                 turns, own = turns._replace(numbers=self.numbers), list(self.numbers.values())
                 inputs = [[*step, *own] for step in inputs]

@@ -13,25 +13,34 @@ from ganbench.forms import Flat
 from ganbench.state import Turns
 
 
-def block(feeds: Sequence[Feed], active: Sequence[bool], n: int, *, mapped: bool) -> tuple[Turns, list[Flat]]:
+def block(
+    feeds: Sequence[Feed], active: Sequence[bool], n: int, *, mapped: bool, room: Tensor | None = None
+) -> tuple[Turns, list[Flat]]:
     """The inputs of the next ``n`` steps, in all of which the regularizers marked ``active`` take part.
 
     They come as the turns of the whole block, and as the tensors of each step in the order of these turns. Each tensor
-    of a step has a leading seed axis if ``mapped``; its strides do not depend on ``n``.
+    of a step has a leading seed axis if ``mapped``; its strides do not depend on ``n``. Latents may lie in ``room``
+    (:func:`room_for`), from which those of the block before are gone then.
     """
-    turns = _stacked(feeds, active, n) if mapped else feeds[0].block(active, n)
+    turns = (
+        _stacked(feeds, active, n, room_for(feeds) if room is None else room) if mapped else feeds[0].block(active, n)
+    )
     leaves = [leaf for leaf in pytree.tree_leaves(turns) if isinstance(leaf, Tensor)]
     return turns, [list(step) for step in zip(*(leaf.unbind(int(mapped)) for leaf in leaves), strict=True)]
 
 
-def _stacked(feeds: Sequence[Feed], active: Sequence[bool], n: int) -> Turns:
+def room_for(feeds: Sequence[Feed]) -> Tensor | None:
+    """Memory for the latents of the longest block, [seeds, n, turns, B, latent], on a CPU."""
+    return feeds[0].room(len(feeds)) if feeds[0].device.type == "cpu" else None
+
+
+def _stacked(feeds: Sequence[Feed], active: Sequence[bool], n: int, room: Tensor | None) -> Turns:
     """The turns of all feeds: a leading axis [seeds], then [n].
 
     There is room for the longest block, whatever ``n`` is, for the sake of the strides. On a CPU, latents are drawn
     where they stay.
     """
     lead = feeds[0]
-    room = lead.room(len(feeds)) if lead.device.type == "cpu" else None
     blocks = [feed.block(active, n, None if room is None else room[i]) for i, feed in enumerate(feeds)]
     made: dict[int, Tensor] = {}
 

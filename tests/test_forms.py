@@ -13,7 +13,7 @@ from ganbench import checkpoint
 from ganbench.errors import ContractError
 from ganbench.forms import Form, Listed, Packed
 from ganbench.grid import Cell, Grid, Trial
-from ganbench.inputs import block
+from ganbench.inputs import block, room_for
 from ganbench.lift import stack
 from ganbench.registry import Registry
 from ganbench.state import State
@@ -92,6 +92,20 @@ def test_the_inputs_of_a_block_are_those_of_each_seed_and_step(cell: Cell, tmp_p
                 torch.equal(t, torch.stack(one)) for t, one in zip(inputs, zip(*expected, strict=True), strict=True)
             )
     assert len(strides) == 1
+
+
+def test_nothing_that_a_packed_state_is_made_of_is_what_it_is_packed_from(state: State) -> None:
+    leaves = {t.untyped_storage().data_ptr() for t in checkpoint.flatten(state).values()}
+    assert leaves.isdisjoint(t.untyped_storage().data_ptr() for t in Packed(state).closed(state))
+
+
+def test_latents_are_drawn_where_they_stay(cell: Cell, tmp_path: Path) -> None:
+    feeds = [t.feed for t in trainers(cell, tmp_path)]
+    room = room_for(feeds)
+    assert room is not None
+    _, steps = block(feeds, (True, True), 2, mapped=True, room=room)
+    inside = [t for t in steps[0] if t.untyped_storage().data_ptr() == room.untyped_storage().data_ptr()]
+    assert [t.shape for t in inside] == 2 * [(SEEDS, BATCH, 3)]
 
 
 def test_the_inputs_of_one_seed_have_no_seed_axis(cell: Cell, tmp_path: Path) -> None:

@@ -57,11 +57,11 @@ class Adam(Optimizer, name="adam", source="https://arxiv.org/abs/1412.6980"):
         m = lerp(ordered(params, slots["m"]), g, 1 - self.beta1)
         v = torch._foreach_mul(ordered(params, slots["v"]), self.beta2)
         add_square_(v, g, 1 - self.beta2)
-        # denominator = -(sqrt(v^) + eps) (1 - beta1^t) / lr, so that one division ends it
+        # denominator = -(sqrt(v^) + eps) (1 - beta1^t) / lr, so that one division of lists ends it
         denominator = torch._foreach_sqrt(v)
-        torch._foreach_div_(denominator, (1 - power(self.beta2, t)).sqrt())
+        torch._foreach_mul_(denominator, (1 - power(self.beta2, t)).rsqrt())
         add_number_(denominator, self.eps)
-        torch._foreach_div_(denominator, -lr / (1 - power(self.beta1, t)))
+        torch._foreach_mul_(denominator, (1 - power(self.beta1, t)) / -lr)
         moved = torch._foreach_addcdiv(list(params.values()), m, denominator)
         return named(params, moved), {"step": {COUNT: t}, "m": named(params, m), "v": named(params, v)}
 
