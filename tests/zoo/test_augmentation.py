@@ -124,8 +124,8 @@ WHOLE = ADA(start=0.7, policy=("blit", "geometry", "color", "filter", "noise", "
     "regularizer", [DiffAugment(), ADA(start=0.7), WHOLE], ids=("diffaugment", "ada", "all of ada")
 )
 def test_augmentations_have_the_gradient_of_finite_differences(regularizer):
-    image = x(3).requires_grad_()
-    drawn, own = noise(regularizer, 3), state(regularizer)
+    image = x(2, (3, 5, 5)).requires_grad_()
+    drawn, own = noise(regularizer, 2, (3, 5, 5)), state(regularizer)
     assert torch.autograd.gradcheck(lambda x: regularizer.augment(x, "fake", drawn, own), image)
 
 
@@ -149,11 +149,11 @@ def turn_of(angle):
 
 def test_one_of_two_rotations_has_the_probability_p():
     regularizer = ADA(policy=("geometry",))
-    drawn = noise(regularizer, 20_000, (1, 3, 3))
+    drawn = noise(regularizer, 4_000, (1, 3, 3))
     drawn["gate-real"][:, [8, 10, 12]] = 2.0  # no scaling and no shift
-    image = torch.randn(20_000, 1, 3, 3, dtype=torch.float64, generator=stream(0, "x"))
+    image = torch.randn(4_000, 1, 3, 3, dtype=torch.float64, generator=stream(0, "x"))
     turned = (regularizer.augment(image, "real", drawn, state(regularizer, p=0.3)) != image).flatten(1).any(1)
-    assert turned.double().mean().item() == pytest.approx(0.3, abs=5 * (0.21 / 20_000) ** 0.5)
+    assert turned.double().mean().item() == pytest.approx(0.3, abs=5 * (0.21 / 4_000) ** 0.5)
 
 
 # -- adaptive augmentation -------------------------------------------------------------------------------------

@@ -122,10 +122,26 @@ OPTIONS = [
         "regularizer": {"use": "r1", "every": 2},
         "optimizer": {"use": "adam", "lazy_correction": True},
     },
+    IMAGES
+    | {
+        "discriminator": {"use": "dcgan", "width": 4},
+        "regularizer": {
+            "use": "ada",
+            "start": 0.7,
+            "policy": ["blit", "geometry", "color", "filter", "noise", "cutout"],
+        },
+    },
+    IMAGES
+    | {
+        "generator": {"use": "dcgan", "latent": 4, "width": 4, "base": 1, "norm": "none"},
+        "discriminator": {"use": "dcgan", "width": 4, "base": 1, "decoder": 4, "decoder_maps": 3},
+        "regularizer": {"use": "generator-guided", "maps": 3},
+    },
 ]
+CALLED = ["dropout", "dropout of channels", "path length on w", "lazy correction", "all of ada", "three maps"]
 
 
-@pytest.mark.parametrize("axes", OPTIONS, ids=["dropout", "dropout of channels", "path length on w", "lazy correction"])
+@pytest.mark.parametrize("axes", OPTIONS, ids=CALLED)
 def test_options_train_alike_in_the_traced_step(axes: dict[str, Any], tmp_path: Path) -> None:
     cell = cell_of({"loss": "non-saturating"} | axes)
     assert cell is not None
@@ -133,7 +149,7 @@ def test_options_train_alike_in_the_traced_step(axes: dict[str, Any], tmp_path: 
 
 
 @pytest.mark.parametrize("mapped", [True, False], ids=["fused", "serial"])
-@pytest.mark.parametrize("axes", OPTIONS, ids=["dropout", "dropout of channels", "path length on w", "lazy correction"])
+@pytest.mark.parametrize("axes", OPTIONS, ids=CALLED)
 def test_what_the_compiler_is_given_trains_as_the_plain_step(
     axes: dict[str, Any],
     mapped: bool,  # noqa: FBT001 # a parameter of the test
