@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ganbench.errors import ResultsError, nearest
+from ganbench.footers import refusals
 from ganbench.records import FAILED, ROLES, Record, read_json, read_lines
+from ganbench.standing import several_protocols
 from ganbench.steptimes import APART, StepTimes, timed
 from ganbench.table import STEP
 from ganbench.targets import column, frontier, reached
@@ -177,10 +179,11 @@ class Results:
     def frontier(self, measure: str) -> pd.DataFrame:
         """Quality against time: for each cell the evaluations that no earlier one matches, medians over its seeds.
 
-        Columns: ``cell``, ``step``, ``train_s`` (seconds of training, evaluations excluded) and the measure.
+        Columns: ``cell``, ``step``, ``train_s`` (seconds of training, evaluations excluded) and the measure. Data sets
+        on which the measure has several protocols are left out, as by tables.
 
         Raises:
-            ResultsError: there is no such measure, or it has no better way.
+            ResultsError: there is no such measure, it has no better way, or every data set is left out.
         """
         import pandas as pd
 
@@ -189,8 +192,16 @@ class Results:
             raise ResultsError(
                 f"no curves of a measure {measure!r} with a better way", hint=nearest(measure, self.measures)
             )
+        datasets = {record.labels.get("dataset", "") for record in self.trials}
+        parts = {d: [r for r in self.trials if r.labels.get("dataset", "") == d] for d in datasets}
+        mixed = {
+            d: of for d, part in parts.items() if (of := several_protocols(part).get(measure.removesuffix("_ema")))
+        }
+        if mixed.keys() == datasets:
+            raise ResultsError(" ".join(refusals({measure: next(iter(mixed.values()))})))
+        curves = self.curves[~self.curves["dataset"].isin(list(mixed))]
         rows = []
-        for cell, lines in self.curves.dropna(subset=[measure]).groupby("cell", sort=False):
+        for cell, lines in curves.dropna(subset=[measure]).groupby("cell", sort=False):
             middle = lines.groupby("step")[["train_s", measure]].median()
             kept = frontier(zip(middle["train_s"], middle[measure], strict=True), better)
             found = middle[[pair in kept for pair in zip(middle["train_s"], middle[measure], strict=True)]]

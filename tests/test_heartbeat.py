@@ -202,6 +202,9 @@ def test_measures_of_several_protocols_are_in_no_status_board_or_plot_and_that_i
     assert "NOT SHOWN: kid" in page
     with pytest.raises(ResultsError, match="nothing to plot: NOT SHOWN: kid"):
         results.plot("kid")
+    with pytest.raises(ResultsError, match="NOT SHOWN: kid"):
+        results.frontier("kid")
+    assert len(results.frontier("fd")) == 2
     one = standing.several_protocols([r for r in results.trials if r.labels["loss"] == "hinge"])
     assert one == {}
 
