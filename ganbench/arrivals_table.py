@@ -12,6 +12,7 @@ from ganbench.records import ROLES
 from ganbench.table import Column, Entry, Row, Table
 from ganbench.tabulate import facts_by_cell
 from ganbench.targets import column
+from ganbench.text import plural
 from ganbench.trials import Trial, levels_of, mixed
 
 if TYPE_CHECKING:
@@ -140,7 +141,5 @@ def _about(found: Sequence[Arrivals]) -> tuple[str, ...]:
         left += [f"{one.unlike} of several machines, engines or numbers of threads"] if one.unlike else []
         rest = f"; left out: {' and '.join(left)}" if left else ""
         count = f"{one.blocks} {'block' if one.blocks == 1 else 'blocks'}"
-        said.append(
-            f"{one.measure} {one.target:g}: {count}, {one.seeds} {'seed' if one.seeds == 1 else 'seeds'}{rest}."
-        )
+        said.append(f"{one.measure} {one.target:g}: {count}, {plural(one.seeds, 'seed')}{rest}.")
     return tuple(said)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ganbench.component import digest
 from ganbench.errors import ResultsError
 from ganbench.records import read_json, write_json
+from ganbench.text import plural
 
 if TYPE_CHECKING:
     from ganbench.cell import Cell
@@ -95,7 +96,7 @@ def notes(cells: Sequence[Cell], choices: Mapping[str, Choice]) -> list[str]:
     said = [f"{c.block}: engine {c.engine}, because {c.why}" for b, c in choices.items() if blocks.get(b) == c.engine]
     waiting = sum(cell.engine == OPEN for cell in cells)
     if waiting:
-        said.append(f"engine of {waiting} {'cell' if waiting == 1 else 'cells'}: to be measured when the run begins")
+        said.append(f"engine of {plural(waiting, 'cell')}: to be measured when the run begins")
     return said
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -67,6 +68,8 @@ class _Cohort:
                     trainer = Trainer(trial, folder, self.training, report)
                 with self.phases.of("prepare"):
                     trainer.prepare()
+                    if self.training.enough < math.inf:  # the real side is paid once: not by the evaluation to come
+                        trainer.bench.measure(trainer.generated("ema"))
             except Exception as error:  # noqa: BLE001 # a plugin may raise anything; its trial becomes a row
                 self._fail(trial, folder, error)
             else:

@@ -1,8 +1,13 @@
-"""The devices a run may use, from what was asked for and what is there."""
+"""The devices a run may use, from what was asked for and what is there, and how to wait for one."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ganbench.errors import DeviceError
+
+if TYPE_CHECKING:
+    import torch
 
 
 def find_devices(asked: str) -> list[str]:
@@ -30,3 +35,11 @@ def find_devices(asked: str) -> list[str]:
         if number >= count:
             raise DeviceError(f"there is no cuda:{number}", place=f"--device {asked}", hint=f"{count} found")
     return [f"cuda:{n}" for n in chosen]
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until ``device`` is idle, which a CPU always is."""
+    if device.type == "cuda":
+        import torch
+
+        torch.cuda.synchronize(device)

@@ -15,9 +15,8 @@ from pathlib import Path
 from ganbench.dataset import cache_dir
 from ganbench.environment import cores, cpu
 from ganbench.errors import GanbenchError
-from ganbench.facts import plural
 from ganbench.registry import GROUP, VIEW_GROUP, Registry
-from ganbench.text import terminal_width, wants_color
+from ganbench.text import plural, terminal_width, wants_color
 
 OLDEST = (3, 11)
 LITTLE = 2.0

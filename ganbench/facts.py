@@ -18,6 +18,7 @@ from ganbench.errors import ResultsError
 from ganbench.footers import refusals
 from ganbench.records import FAILED, ROLES, read_json
 from ganbench.standing import several_protocols, so_far
+from ganbench.text import plural
 
 if TYPE_CHECKING:
     from ganbench.plan import Plan, Stack
@@ -295,8 +296,3 @@ def toml(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
-
-
-def plural(n: int, noun: str, many: str = "") -> str:
-    """``1 cell`` or ``2 cells``; ``many`` is the plural where it is not ``noun`` with an s."""
-    return f"{n} {noun}" if n == 1 else f"{n} {many or noun + 's'}"

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from ganbench.choices import OPEN
 from ganbench.errors import ResultsError
-from ganbench.facts import plural
 from ganbench.records import Record, read_json, read_lines
 from ganbench.steptimes import block_id
+from ganbench.text import plural
 
 if TYPE_CHECKING:
     from ganbench.cell import Cell, Trial

@@ -15,7 +15,6 @@ from ganbench import neighbours
 from ganbench.bank import Bank
 from ganbench.canvas import FAKE, MARGIN, REAL, Plane
 from ganbench.dataset import Dataset
-from ganbench.facts import plural
 from ganbench.metric import Extractor
 from ganbench.pictures import (
     as_array,
@@ -35,6 +34,7 @@ from ganbench.registry import Registry
 from ganbench.samples import Samples
 from ganbench.seeding import stream
 from ganbench.sheets import gap, sheet
+from ganbench.text import plural
 from ganbench.trained import Trained
 
 if TYPE_CHECKING:

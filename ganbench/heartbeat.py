@@ -138,7 +138,7 @@ class TimingBeat:
         moment = time.monotonic()
         if self.beaten and moment - self.beaten < EVERY:
             return
-        self.beaten = moment
+        self.beaten, left = moment, self.left - (moment - self.shown)
         pulse = Pulse(
             **whoami(),
             seconds=moment - self.begun,
@@ -146,7 +146,7 @@ class TimingBeat:
             finished=0,
             failed=0,
             workers=1,
-            left_s=max(0.0, self.left - (moment - self.shown)),
+            left_s=left if left > 0 else None,  # later than expected: nobody knows
             doing=self.doing,
         )
         _write(self.path, pulse)

@@ -16,6 +16,7 @@ from ganbench.grid import Combination, Grid, Trial
 from ganbench.metric import Extractor
 from ganbench.records import FAILED, Record, read_json
 from ganbench.registry import Registry
+from ganbench.text import plural
 
 Stage: TypeAlias = Literal["done", "failed", "stale", "interrupted", "missing"]
 TO_RUN: tuple[Stage, ...] = ("stale", "interrupted", "missing")
@@ -127,7 +128,7 @@ def make(
 def _advice(combinations: Sequence[Combination]) -> Iterator[str]:
     """For each reason for doubt, the number of cells that it is about."""
     for reason, n in Counter(itertools.chain.from_iterable(c.advice for c in combinations)).items():
-        yield f"{n} {'cell' if n == 1 else 'cells'}: {reason}"
+        yield f"{plural(n, 'cell')}: {reason}"
 
 
 def absent(trials: Iterable[Planned]) -> list[str]:

@@ -12,9 +12,10 @@ from rich.markup import escape
 
 from ganbench.board import Board, draw
 from ganbench.eta import duration
-from ganbench.facts import name_of, plural, stacking, varying
+from ganbench.facts import name_of, stacking, varying
 from ganbench.records import FAILED, ROLES
 from ganbench.standing import several_protocols, so_far
+from ganbench.text import plural
 from ganbench.tracking import Tracker
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ def heading(run: Run) -> str:
     if told := stacking([(s.trials[0].trial.cell.stacked, len(s.trials)) for s in run.stacks]):
         parts.append(told)
     where = run.devices[0] if len(run.devices) == 1 else f"{len(run.devices)} devices"
-    parts.append(f"{run.workers} process{'es' if run.workers > 1 else ''} on {where}")
+    parts.append(f"{plural(run.workers, 'process', 'processes')} on {where}")
     return f"{run.name}: {', '.join(parts)}"
 
 

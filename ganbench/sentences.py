@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from ganbench.compare import Comparison
 from ganbench.effects import least_n
-from ganbench.facts import plural
 from ganbench.stats import Estimate
+from ganbench.text import plural
 from ganbench.verdicts import Effect
 
 LISTED = 6

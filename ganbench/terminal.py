@@ -22,7 +22,7 @@ from ganbench.numerals import (
 from ganbench.records import ROLES
 from ganbench.stats import Estimate
 from ganbench.table import AVERAGED, OK, Column, Row, Table, Tally
-from ganbench.text import GAP, longest_word, pad, printable, share, width_of, wrap
+from ganbench.text import GAP, longest_word, pad, plural, printable, share, width_of, wrap
 
 LEAST = 16
 """Columns of values are left out before one of labels gets narrower than this."""
@@ -108,7 +108,7 @@ class Terminal:
             self.line(("no trial has a result yet" if not table.skipped else "every cell is skipped", ""))
         for skip in table.skipped:
             n = len(skip.cells)
-            self.wrapped(f"{n} {'cell' if n == 1 else 'cells'} skipped: {skip.reason}", "yellow")
+            self.wrapped(f"{plural(n, 'cell')} skipped: {skip.reason}", "yellow")
             self.items(skip.cells, "dim", indent=2, between="; ")
         for footer in footers:
             self.wrapped(footer, "dim")

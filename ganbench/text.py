@@ -106,3 +106,8 @@ def share(least: Sequence[int], natural: Sequence[int], room: int) -> list[int]:
         growing = [k for k, n in enumerate(natural) if widths[k] < n]
         widths[min(growing, key=lambda k: widths[k])] += 1
     return widths
+
+
+def plural(n: int, noun: str, many: str = "") -> str:
+    """``1 cell`` or ``2 cells``; ``many`` is the plural where it is not ``noun`` with an s."""
+    return f"{n} {noun}" if n == 1 else f"{n} {many or noun + 's'}"

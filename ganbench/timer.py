@@ -17,6 +17,7 @@ import torch
 
 from ganbench import codeprint, environment, timing
 from ganbench.cell import Cell, Trial
+from ganbench.devices import synchronize
 from ganbench.engines import Together
 from ganbench.machine import BUSY, Watch, gpu_state
 from ganbench.pacing import Paced, Subject, pace, window
@@ -68,8 +69,7 @@ class DeviceMarks:
 
     def synchronize(self) -> None:
         """Wait until the device is idle."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+        synchronize(self.device)
 
     def mark(self) -> object:
         """A moment; an event records it when the device gets there."""
@@ -132,8 +132,7 @@ class Sentinel:
         return timing.now() - begun
 
     def _wait(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+        synchronize(self.device)
 
 
 def work(job: BlockJob, events: Connection, lifeline: Connection) -> None:

@@ -14,13 +14,13 @@ from ganbench import codeprint, environment
 from ganbench.cell import Cell
 from ganbench.errors import ConfigError, ResultsError
 from ganbench.eta import duration
-from ganbench.facts import plural
 from ganbench.heartbeat import TimingBeat
 from ganbench.processes import context, death, only_timing, without_main
 from ganbench.records import read_json
 from ganbench.results import RUN, Results
 from ganbench.settings import Settings
 from ganbench.steptimes import Block, block_id, file_of
+from ganbench.text import plural
 from ganbench.timer import BlockJob, work
 from ganbench.timing import now
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ganbench import checkpoint, codeprint, environment, players
 from ganbench.derivatives import Autograd
+from ganbench.devices import synchronize
 from ganbench.errors import ConfigError, ResultsError
 from ganbench.evaluation import Bench, check_spec, generate
 from ganbench.feed import Feed, runs, split
@@ -357,8 +358,7 @@ class Trainer:
 
     def synchronize(self) -> None:
         """Wait until the device is idle."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+        synchronize(self.device)
 
 
 class _Counted(Network):

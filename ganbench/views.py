@@ -23,7 +23,6 @@ from ganbench.facts import (
     named,
     one_component,
     plan_facts,
-    plural,
     stacking,
     state,
     status_facts,
@@ -31,7 +30,7 @@ from ganbench.facts import (
     varying,
 )
 from ganbench.standing import CellSoFar
-from ganbench.text import longest_word, printable, share, wrap
+from ganbench.text import longest_word, plural, printable, share, wrap
 from ganbench.tracking import Current
 
 if TYPE_CHECKING:

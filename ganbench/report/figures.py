@@ -8,7 +8,6 @@ from typing import Any
 
 from ganbench import charts, stats, verdicts
 from ganbench.errors import ResultsError
-from ganbench.facts import plural
 from ganbench.footers import refusals
 from ganbench.records import FAILED, ROLES, Record, read_lines
 from ganbench.report.text import by_dataset, esc, inert, plain
@@ -16,6 +15,7 @@ from ganbench.results import Planned, Results
 from ganbench.standing import several_protocols
 from ganbench.stats import Estimate
 from ganbench.table import PROTOCOL, STEP, Row, Table
+from ganbench.text import plural
 
 PANELS = 120
 """Curves that are drawn at most for one data set and measure."""

@@ -7,7 +7,6 @@ import hashlib
 import importlib.resources
 from pathlib import Path
 
-from ganbench.facts import plural
 from ganbench.records import ROLES, replacing
 from ganbench.report.effects import effects
 from ganbench.report.figures import curves, frontiers
@@ -18,6 +17,7 @@ from ganbench.report.text import esc
 from ganbench.report.trouble import advice, failures, skipped
 from ganbench.results import Results
 from ganbench.table import PROTOCOL
+from ganbench.text import plural
 
 SECTIONS = {
     "verdict": "What helped",

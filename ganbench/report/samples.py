@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 
 from ganbench import verdicts
-from ganbench.facts import plural
 from ganbench.report.images import embed
 from ganbench.report.text import by_dataset, esc
 from ganbench.results import Results
+from ganbench.text import plural
 
 SAME = (
     "Within a data set all are drawn from the same latents, so tiles at one place compare. "

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ganbench.facts import plural
 from ganbench.records import ROLES, Record, read_json
 from ganbench.report.text import esc
 from ganbench.results import RUN, Planned, Results
-from ganbench.text import kinds_of
+from ganbench.text import kinds_of, plural
 
 LOGS = 50
 """Failures whose logs are quoted at most, each with its last lines."""
