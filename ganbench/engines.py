@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import sys
 from collections.abc import Sequence
 from typing import Protocol, TypeAlias
@@ -19,7 +20,7 @@ from ganbench.forms import Flat, Form, Listed, Packed
 from ganbench.graph import Graph
 from ganbench.inputs import block, room_for
 from ganbench.lift import Step, Transforms, over_seeds, stack, unstack
-from ganbench.sizes import is_large
+from ganbench.sizes import widest
 from ganbench.state import Slots, State, Turns
 from ganbench.timing import now
 from ganbench.training import Trainer
@@ -54,9 +55,14 @@ def engine_of(trainers: Sequence[Trainer], numbers: Sequence[str] = ()) -> Engin
     if kind == "serial" and not compiled:
         (trainer,) = trainers
         return Alone(trainer)
-    if kind == "fused" and trainers[0].device.type == "cpu" and is_large(trainers[0]):
-        return Apart([Together([trainer], mapped=False, compiled=bool(compiled)) for trainer in trainers])
-    return Together(trainers, mapped=kind == "fused", compiled=bool(compiled), numbers=numbers)
+    mapped, width = kind == "fused", len(trainers)
+    if mapped and trainers[0].device.type == "cpu":
+        width = widest(trainers[0])
+        mapped = width > 1
+    left, pieces = iter(trainers), -(-len(trainers) // width)
+    groups = [list(itertools.islice(left, n)) for n in family.dealt(len(trainers), pieces)]
+    engines = [Together(group, mapped=mapped, compiled=bool(compiled), numbers=numbers) for group in groups]
+    return engines[0] if len(engines) == 1 else Apart(engines)
 
 
 class Alone:
@@ -79,25 +85,25 @@ class Alone:
 
 
 class Apart:
-    """Trials one after the other in one traced step, which is not mapped: for tensors that fill a core's cache."""
+    """Trials in groups that take turns in one traced step: for tensors that would leave a core's cache together."""
 
     def __init__(self, engines: Sequence[Together]) -> None:
-        self.engines = {engine.trainers[0]: engine for engine in engines}
+        self.engines = {trainer: engine for engine in engines for trainer in engine.trainers}
         self.trainers = list(self.engines)
 
     def advance(self, steps: int) -> None:
-        for engine in self.engines.values():
+        for engine in dict.fromkeys(self.engines.values()):
             engine.advance(steps)
 
     def logs(self, trainer: Trainer) -> dict[str, Tensor]:
         return self.engines[trainer].logs(trainer)
 
     def settle(self) -> None:
-        for engine in self.engines.values():
+        for engine in dict.fromkeys(self.engines.values()):
             engine.settle()
 
     def drop(self, trainer: Trainer) -> None:
-        self.engines.pop(trainer).settle()
+        self.engines.pop(trainer).drop(trainer)
         self.trainers.remove(trainer)
 
 
@@ -107,7 +113,7 @@ class Together:
     Args:
         mapped: whether the step has a leading seed axis; without it there is one trial.
         compiled: whether it is compiled; it need not be mapped then.
-        numbers: names of fields that have a value for each trial, if it is mapped.
+        numbers: names of fields that are inputs of the step, with a value for each trial.
     """
 
     def __init__(
@@ -115,7 +121,7 @@ class Together:
     ) -> None:
         self.trainers = list(trainers)
         self.mapped, self.compiled = mapped, compiled
-        self.varying = tuple(numbers) if mapped else ()
+        self.varying = tuple(numbers)
         self._begin()
 
     def _begin(self) -> None:
@@ -128,7 +134,8 @@ class Together:
         self.feeds = [t.feed for t in self.trainers]
         # what a packed state is made of is copied, so that nothing of it lies where the next block is drawn
         self.room = room_for(self.feeds) if self.mapped and self.compiled else None
-        self.numbers = stack_numbers(self.trainers, self.varying)
+        numbers = stack_numbers(self.trainers, self.varying)
+        self.numbers = numbers if self.mapped else {name: value[0] for name, value in numbers.items()}
         self.kinds: Kinds = _shared(self._key())
 
     def _key(self) -> str:
@@ -234,7 +241,7 @@ class _Traced(_Kind):
     def __init__(self, step: Step, engine: Together, turns: Form[Turns]) -> None:
         super().__init__(step, engine, turns)
         self.graph: Graph | None = Graph(step, engine.form, turns, compiled=False)
-        self.fresh = True
+        self.fresh, self.needed = True, bool(engine.varying) and not engine.mapped
 
     def advance(self, state: Flat, steps: Sequence[Flat]) -> tuple[Flat, dict[str, Tensor]]:
         if self.fresh:
@@ -249,7 +256,9 @@ class _Traced(_Kind):
             self.graph([*state, *inputs])
         except ContractError:
             raise
-        except Exception as error:  # noqa: BLE001 # a plugin may do anything with a tensor; an error of its own comes again
+        except Exception as error:  # a plugin may do anything with a tensor; an error of its own comes again
+            if self.needed:  # Python would find numbers in them, and no reason to complain
+                raise
             self.graph = None
             why = f"{type(error).__name__}: {error}".splitlines()[0]
             sys.stderr.write(f"the step cannot be traced, so that Python runs it, slower: {why}\n")

@@ -17,10 +17,12 @@ LARGE = 2**17
 The tensors of several seeds leave the cache then, and what mapping saves, a call for each operation and seed, is little
 against the operations.
 """
+FEW = 8
+"""Seeds that smaller tensors may always have: beyond, a CPU trains as many as have ``2 * LARGE`` numbers in one."""
 
 
-def is_large(trainer: Trainer) -> bool:
-    """Whether some tensor of a step has more than ``LARGE`` numbers; neither the state nor a stream moves on."""
+def widest(trainer: Trainer) -> int:
+    """How many trials like ``trainer`` a CPU's step should have at once; neither the state nor a stream moves on."""
     kept = trainer.feed.state()
     game = trainer.game(trainer.step)
     turns = trainer.feed.turns(game.active)
@@ -28,7 +30,7 @@ def is_large(trainer: Trainer) -> bool:
     seen = _Largest()
     with seen:
         game.finish(trainer.cell.update.step(game, trainer.state, turns))
-    return seen.numbers > LARGE
+    return 1 if seen.numbers > LARGE else max(FEW, 2 * LARGE // max(1, seen.numbers))
 
 
 class _Largest(TorchDispatchMode):

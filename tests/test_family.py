@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ganbench import DStep, GStep, Params, Regularizer, Slots, checkpoint, engines, family, graph
+from ganbench import DStep, GStep, Params, Regularizer, Slots, checkpoint, engines, family, graph, sizes
 from ganbench.engines import engine_of
 from ganbench.grid import Cell, Grid, Trial
 from ganbench.registry import Registry
@@ -84,6 +84,34 @@ def test_a_sweep_trains_in_one_step_as_its_cells_do_alone(axes, compiled, tmp_pa
     cells = cells_of(SWEEPS[axes], compile=compiled)
     assert len(cells) > 1
     assert_as_alone(cells, tmp_path)
+
+
+@pytest.mark.parametrize("axes", ["gp", "adamw", "momentum", "rmsprop", "lazy"])
+def test_trials_that_take_turns_share_a_graph_too(axes, tmp_path, monkeypatch):
+    monkeypatch.setattr(sizes, "LARGE", 0)
+    traced = []
+    monkeypatch.setattr(graph, "compile_traced", lambda graph, inputs: traced.append(graph) or graph)
+    cells = cells_of(SWEEPS[axes], compile=True)
+    assert isinstance(engine_of(trainers(cells[:1], tmp_path)), engines.Apart)
+    assert_as_alone(cells, tmp_path)
+    assert len(traced) == len({tuple(step % r.every == 0 for r in cells[0].regularizers) for step in range(STEPS)})
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_groups_of_trials_take_turns_where_their_tensors_are_large_together(compiled, tmp_path, monkeypatch):
+    monkeypatch.setattr(graph, "compile_traced", lambda traced, inputs: traced)
+    monkeypatch.setattr(engines, "widest", lambda trainer: 2)
+    cells = cells_of(SWEEPS["r1"], compile=compiled)
+    assert [len(e.trainers) for e in dict.fromkeys(engine_of(trainers(cells, tmp_path)).engines.values())] == [2, 2, 2]
+    assert_as_alone(cells, tmp_path)
+
+
+def test_a_number_that_a_step_asks_for_is_no_input_where_trials_take_turns(tmp_path, monkeypatch):
+    monkeypatch.setattr(sizes, "LARGE", 0)
+    cells = cells_of({"loss": {"use": "non-saturating", "smoothing": sweep(0.0, 0.1)}})
+    (found,) = family.families(cells)
+    with pytest.raises(Exception, match="Tensor"):
+        engine_of(trainers(cells, tmp_path), found.numbers).advance(1)
 
 
 def test_only_numbers_of_loss_optimizer_and_regularizers_make_a_family():

@@ -156,8 +156,7 @@ def test_the_size_of_a_step_is_that_of_its_largest_tensor(cell, tmp_path, monkey
     trainer = trainers(chosen, tmp_path)[0]
     before = trainer.feed.state()
     largest = max(chosen.batch * 50, 50 * 50)
-    monkeypatch.setattr(sizes, "LARGE", largest - 1)
-    assert sizes.is_large(trainer)
-    monkeypatch.setattr(sizes, "LARGE", largest)
-    assert not sizes.is_large(trainer)
+    for large, widest in ((largest - 1, 1), (largest, sizes.FEW), (largest * 10, 20)):
+        monkeypatch.setattr(sizes, "LARGE", large)
+        assert sizes.widest(trainer) == widest
     assert all(torch.equal(value, before[name]) for name, value in trainer.feed.state().items())

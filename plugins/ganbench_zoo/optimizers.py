@@ -50,7 +50,8 @@ class Adam(Optimizer, name="adam", source="https://arxiv.org/abs/1412.6980"):
     def update(
         self, params: Params, grads: Params, slots: dict[str, Params], lr: float
     ) -> tuple[Params, dict[str, Params]]:
-        if is_plain(next(iter(params.values()))):
+        given = any(isinstance(number, Tensor) for number in (lr, self.beta1, self.beta2, self.eps))
+        if is_plain(next(iter(params.values()))) and not given:
             return self._fused(params, grads, slots, lr)
         g = ordered(params, grads)  # what a compiler fuses itself
         t = slots["step"][COUNT] + 1
