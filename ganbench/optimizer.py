@@ -49,5 +49,8 @@ class Optimizer(Component, role="optimizer"):
     def update(
         self, params: Params, grads: Params, slots: dict[str, Params], lr: float
     ) -> tuple[Params, dict[str, Params]]:
-        """New parameters and new slots; nothing is written in place."""
+        """New parameters and new slots; nothing is written in place.
+
+        In a step of several cells, ``lr`` and fields that are a float may be tensors [] of float64.
+        """
         raise NotImplementedError

@@ -19,7 +19,7 @@ from ganbench.cohort import run_trials
 from ganbench.errors import GanbenchError
 from ganbench.grid import Cell, Trial
 from ganbench.processes import die_with
-from ganbench.records import Record, storage_fault
+from ganbench.records import FAILED, Record, storage_fault
 from ganbench.registry import Registry
 from ganbench.training import Report, Training
 
@@ -83,6 +83,7 @@ def _train(numbered: Sequence[tuple[int, Trial]], job: Job, events: Connection) 
     """Train trials together, with one log, which lies in the folder of the first; the last one's status."""
     trials = [trial for _, trial in numbered]
     places: dict[tuple[str, int | None], int] = {(trial.cell.name, trial.seed): i for i, trial in numbered}
+    order = [i for i, _ in numbered]
     folders = [job.folder / trial.folder for trial in trials]
     for (i, _), folder in zip(numbered, folders, strict=True):
         if i in job.fresh:
@@ -96,6 +97,10 @@ def _train(numbered: Sequence[tuple[int, Trial]], job: Job, events: Connection) 
     def finished(record: Record) -> None:
         nonlocal last
         last = record.status
+        own = folders[order.index(places[record.cell, record.seed])]
+        if record.status in FAILED and own != folders[0]:
+            told = f"ganbench: {record.status}: {record.reason}; it trained with others, whose log is in {folders[0]}"
+            (own / LOG).write_text(f"{told}\n", encoding="utf-8")
         _tell(events, "finished", {"trial": places[record.cell, record.seed], "status": record.status})
 
     with _logging(folders[0] / LOG):

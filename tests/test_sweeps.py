@@ -52,6 +52,9 @@ def test_a_sweep_ends_as_its_cells_do_alone_but_for_the_cell_that_diverges_and_r
     assert set(together["status"].xs("adam(lr_d=1e+200)", level="optimizer")) == {"diverged"}
     done = together[together["status"] == "done"]
     assert len(done) == 8
+    logs = [p.read_text() for p in outcome.results.path.glob("trials/*/seed-*/log.txt") if "diverged" in p.read_text()]
+    assert len(logs) == 4
+    assert all("whose log is in" in log for log in logs)
     for path in outcome.results.path.glob("trials/*/seed-*"):
         record, spec = read_json(path / "result.json"), read_json(path / "spec.json")
         assert path.parent.name.endswith(record["id"])
