@@ -105,7 +105,7 @@ def _protocol(live: Sequence[Trial], hidden: set[str]) -> list[str]:
             ("batch", "batch {}"),
             ("engine", "engine {}"),
             ("samples", "{} samples evaluated"),
-            ("precision", "{}"),
+            ("arithmetic", "{}"),
             ("device", "on {}"),
             ("threads", "threads {}"),
         )

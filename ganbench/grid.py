@@ -18,6 +18,7 @@ from ganbench.dataset import Dataset
 from ganbench.errors import ConfigError, nearest
 from ganbench.exclude import BECAUSE, Exclude
 from ganbench.metric import Metric
+from ganbench.records import TAKEN
 from ganbench.registry import Registry, located
 from ganbench.settings import Settings, parse_duration
 
@@ -234,6 +235,12 @@ def _distinct(metrics: Iterable[Component], place: str) -> tuple[Metric, ...]:
                     f"{found[measure.name].label} and {metric.label} both give a measure named {measure.name!r}",
                     place=f"{place} metrics",
                     hint='give one of them a prefix = "..."',
+                )
+            if measure.name in TAKEN:
+                raise ConfigError(
+                    f"{metric.label} gives a measure named {measure.name!r}, as a column of the records is called",
+                    place=f"{place} metrics",
+                    hint='give it a prefix = "..."',
                 )
             found[measure.name] = metric
     return chosen

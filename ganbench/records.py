@@ -73,6 +73,13 @@ _SAID = {"notes": "notes", "protocol": "told"}
 """Columns of text beside a measure, and what gives them; they are there only where there is something to say."""
 
 
+TAKEN = frozenset({*ROLES, "cell", "id", "seed", "status", "reason", "started", "finished"}) | {
+    *("steps", "batch", "samples", "engine", "arithmetic", "channels_last", "device", "threads", "exclusive"),
+    *("n", "resumed", "evaluations", "stack", "together", "accounted", "timed", "step_ms"),
+}
+"""Columns of the records that no measure may be called: one would hide the other."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """One finished trial, as ``result.json`` has it.
@@ -85,7 +92,7 @@ class Record:
         reason: why it was skipped, or the error in one line.
         timing: in milliseconds and seconds, see docs/method.md.
         cost: parameters, memory, D passes per step.
-        facts: steps, batch, engine, precision, device, threads and whether anything ran beside it.
+        facts: steps, batch, engine, arithmetic (``[run] precision``), device, threads, whether anything ran beside it.
         fingerprints: of code, environment and hardware.
     """
 
@@ -147,6 +154,8 @@ class Record:
             known = {f.name for f in fields(cls)}
             values = {k: v for k, v in raw.items() if k in known}
             values["measures"] = {k: Value(**v) for k, v in values.get("measures", {}).items()}
+            # records of before have it under the name of a measure
+            values["facts"] = {"arithmetic" if k == "precision" else k: v for k, v in values.get("facts", {}).items()}
             return cls(**values)
         except (TypeError, AttributeError) as error:
             raise ResultsError(f"not a result of a trial: {error}", place=str(path)) from error

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 STEP = "step_ms"
 RATIO = "step_ratio"
 OK = "ok"
-PROTOCOL = ("steps", "batch", "samples", "ema", "precision")
+PROTOCOL = ("steps", "batch", "samples", "ema", "arithmetic")
 """Facts that change what a trial does: rows never average over them, and a best value is the best among equals."""
 PLACE = ("engine", "device", "threads")
 """Facts that change only how long a trial takes: a row names all it has."""

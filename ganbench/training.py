@@ -84,7 +84,7 @@ def make_record(  # the keyword arguments are Record's
         "batch": cell.batch,
         "samples": cell.samples,
         "engine": cell.engine,
-        "precision": cell.precision,
+        "arithmetic": cell.precision,  # "precision" is a measure
         "channels_last": cell.channels_last,
         "device": training.device,
         "threads": training.threads,

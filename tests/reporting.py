@@ -17,7 +17,7 @@ FACTS = {
     "steps": 10,
     "batch": 8,
     "samples": 64,
-    "precision": "float32",
+    "arithmetic": "float32",
     "engine": "serial",
     "device": "cpu",
     "exclusive": True,

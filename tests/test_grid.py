@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from ganbench.component import digest
 from ganbench.errors import ConfigError, PluginError
 from ganbench.grid import AXES, Cell, Combination, Grid, Trial, parse_duration, trials
+from ganbench.metric import Measure
 from ganbench.registry import Registry
 
 BASE: dict[str, Any] = {"dataset": "ring", "generator": "mlp", "discriminator": "mlp", "loss": "hinge"}
@@ -141,6 +142,17 @@ def test_a_block_may_have_its_own_steps_batch_and_metrics(registry: Registry) ->
     ]
     grid = Grid.load({"grid": [BASE | b for b in blocks]})
     assert {c.cell.steps for c in grid.combinations(registry, steps=3)} == {3}
+
+
+def test_a_measure_called_as_a_column_of_the_records_needs_a_prefix(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table: dict[str, object] = {"use": "sliced-wasserstein"}
+    monkeypatch.setattr(registry.get("metric", "sliced-wasserstein"), "measures", (Measure("steps", None),))
+    with pytest.raises(ConfigError, match=r"named 'steps', as a column.*prefix"):
+        cells(registry, {"metrics": [table]})
+    (cell,) = cells(registry, {"metrics": [{**table, "prefix": "of_"}]})
+    assert [m.name for m in cell.metrics[0].named()] == ["of_steps"]
 
 
 def test_two_metrics_with_one_measure_need_a_prefix(registry: Registry) -> None:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import making
 import pandas as pd
 import pytest
 
@@ -183,3 +184,16 @@ print(json.dumps([m for m in ("torch", "scipy.stats") if m in sys.modules]))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []
+
+
+def test_a_measure_may_be_called_precision_and_old_records_had_a_fact_of_that_name(tmp_path):
+    run = making.make_run(tmp_path / "run", {"hinge": None})
+    measures = {"precision": Value(last=0.75, better="higher")}
+    making.add_trial(run, "hinge", 0, measures=measures, facts={"steps": 10, "precision": "float32"})
+    making.add_trial(run, "hinge", 1, measures=measures, facts={"steps": 10, "arithmetic": "float32"})
+    results = Results(run)
+    assert results.records["precision"].tolist() == [0.75, 0.75]
+    assert results.records["arithmetic"].tolist() == ["float32"] * 2
+    (table,) = results.tables()
+    assert table.rows[0].entries["precision"].mean == 0.75
+    assert "float32" in " ".join(table.footers)
