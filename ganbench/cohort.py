@@ -20,8 +20,8 @@ from ganbench.stacking import apart
 from ganbench.timing import Phases, StepClock, now
 from ganbench.training import DivergedError, Report, Trainer, Training, make_record, utc
 
-TIMING_SECONDS = 1.0
-"""How long the serial step of a cell is timed for, where its seeds trained in another engine."""
+TIMING_SECONDS, TIMING_SHARE, TIMING_LEAST = 1.0, 0.1, 0.3
+"""Seconds that the serial step of a cell is timed for, where its seeds trained in another engine: a share of those."""
 
 
 def run_trials(
@@ -177,8 +177,10 @@ class _Cohort:
     def _serial_timing(self, trainer: Trainer) -> dict[str, float]:
         """The time of a plain serial step, which is what a user's own training costs: measured apart, then undone."""
         kept, state, step = trainer.feed.state(), trainer.state, trainer.step
-        clock = StepClock(trainer.synchronize, period=trainer.period)
-        until = now() + TIMING_SECONDS + clock.warm_seconds
+        trained = TIMING_SHARE * trainer.progress.train_s * self.together
+        budget = min(TIMING_SECONDS, max(TIMING_LEAST, trained))
+        clock = StepClock(trainer.synchronize, period=trainer.period, warm_seconds=0.3 * budget)
+        until = now() + budget + clock.warm_seconds
         while now() < until or not (clock.windows or clock.warm_up):
             n = clock.size()
             clock.begin()

@@ -161,7 +161,8 @@ class Driver:
             fresh=frozenset(i for i, planned in enumerate(stack.trials) if planned.stage in {"stale", "failed"}),
             numbers=stack.numbers,
         )
-        spawned = context(compiling=any("compiled" in p.trial.cell.engine for p in self.run.todo))
+        engines = {pending.trial.cell.engine for pending in self.run.todo}
+        spawned = context(tracing=engines != {"serial"}, compiling=any("compiled" in engine for engine in engines))
         events, events_end = spawned.Pipe(duplex=False)
         lifeline_end, lifeline = spawned.Pipe(duplex=False)
         process = spawned.Process(target=work, args=(job, events_end, lifeline_end), daemon=True)

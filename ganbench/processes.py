@@ -29,15 +29,17 @@ def death(code: int) -> str:
     return f"its process was killed by {name}{more}"
 
 
-def context(*, compiling: bool = False) -> ForkServerContext | SpawnContext:
+def context(*, tracing: bool = False, compiling: bool = False) -> ForkServerContext | SpawnContext:
     """Processes forked from a server that has torch and the plugins loaded; fresh ones where there is no fork.
 
-    With ``compiling`` it loads the compiler too, if this process has not started it yet.
+    With ``tracing`` it loads what traces steps, too, and with ``compiling`` the compiler, if this process has not
+    started it yet.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ganbench.preload", *["ganbench.preload_compiler"] * compiling])
+    more = ["ganbench.preload_tracer"] * tracing + ["ganbench.preload_compiler"] * compiling
+    context.set_forkserver_preload(["ganbench.preload", *more])
     return context
 
 

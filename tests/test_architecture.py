@@ -50,7 +50,7 @@ LAYERS = (
     "timingpass",
     "forecast",
     "export",
-    "driver preload preload_compiler",
+    "driver preload preload_compiler preload_tracer",
     "runner",
     "api",
     "commands",

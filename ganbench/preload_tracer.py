@@ -1,0 +1,9 @@
+"""Imported by the fork server of a run that traces steps, after :mod:`ganbench.preload`: what traces, which is Python.
+
+As there, nothing may start a thread.
+"""
+
+import torch._dynamo
+import torch.fx.experimental.proxy_tensor
+
+__all__ = ["torch"]
