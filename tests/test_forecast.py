@@ -148,3 +148,43 @@ def test_the_time_until_the_first_process_trains_is_that_of_the_smoke_run(small,
         began = datetime(2026, 1, 1, 0, 0, 5, tzinfo=UTC).timestamp()
         os.utime(smoke / "environment.json", (began - age, began - age))
         assert forecast(plan, settings, tmp_path / "small", workers=2).launch == launch
+
+
+RECORDED = json.loads(Path(__file__).with_name("forecasts.json").read_text())
+"""What smoke runs of three grids recorded, and the seconds that each cell of the runs after them took.
+
+Measured on a machine at other work, so the seconds are CPU time of one thread: 2,000 steps of two seeds (serial), 3,000
+of eight seeds (fused and compiled), 600 with twelve evaluations by six metrics (many evaluations).
+"""
+GRIDS: dict[str, dict[str, Any]] = {
+    "serial": {"seeds": 2, "steps": 2_000},
+    "fused and compiled": {"seeds": 8, "steps": 3_000, "engine": "fused", "compile": True},
+    "many evaluations": {"seeds": 2, "steps": 600, "batch": 32, "evaluations": 12, "samples": 599},
+}
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_what_a_smoke_run_predicts_is_within_a_quarter_of_what_the_run_took(name, tmp_path):
+    run = {"name": "r", "engine": "serial", "compile": False, "timing": False} | GRIDS[name]
+    axes: dict[str, Any] = dict.fromkeys(("generator", "discriminator"), "mlp")
+    axes |= {"dataset": "digits" if name == "many evaluations" else "ring"}
+    axes |= {"loss": ["non-saturating", "hinge"], "regularizer": ["none", "r1"]}
+    if name == "fused and compiled":
+        axes |= {role: {"use": "mlp", "width": 32} for role in ("generator", "discriminator")}
+    plan, settings = planned({"run": run, "grid": axes}, tmp_path / "r")
+    recorded = RECORDED[name]
+    for combination in plan.combinations:
+        cell = combination.cell
+        seen = recorded["smoke"][f"{cell.loss.label} {cell.labels['regularizer']}"]
+        folder = tmp_path / "r-smoke" / "trials" / cell.name / "seed-0"
+        folder.mkdir(parents=True)
+        write_json(folder / "spec.json", {"spec": cell.spec | {"steps": 2_000}, "seed": 0, "code": {}})
+        write_json(folder / "state.json", {key: seen[key] for key in ("step", "warm_up", "windows")})
+        (folder / "curves.jsonl").write_text("{}\n" * seen["evaluations"])
+        timing = {f"phase_{phase}_s": seconds for phase, seconds in seen["phases"].items()} | {"wall_s": seen["wall"]}
+        about: dict[str, Any] = {"cell": cell.name, "id": cell.id, "seed": 0, "status": "done", "labels": cell.labels}
+        facts = {"together": seen["together"], "engine": cell.engine, "checkpoint_every": settings.checkpoint_every}
+        Record(**about, timing=timing, facts=facts, started=cell.id).write(folder)
+    found = forecast(plan, settings, tmp_path / "r", workers=1)
+    assert found.sources == ["the smoke run"]
+    assert found.busy == pytest.approx(sum(recorded["took"].values()), rel=0.25)
