@@ -259,3 +259,17 @@ def test_what_fails_for_another_reason_fails_cell_by_cell(tmp_path):
     cells = cells_of(SWEEPS["r1"])
     stacks = apart(trainers(cells, tmp_path), ("regularizer.0.gamma",))
     assert [([t.cell for t in members], inputs) for members, inputs in stacks] == [([c, c], ()) for c in cells]
+
+
+@pytest.mark.slow
+def test_a_compiled_sweep_trains_as_its_cells_do_alone_and_other_values_come_from_the_cache(tmp_path, monkeypatch):
+    cache = tmp_path / "inductor"
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(cache))
+    engines.forget()
+    assert_as_alone(cells_of(SWEEPS["r1"], compile=True), tmp_path)
+    built = sorted(cache.rglob("*.so"))
+    assert built
+    engines.forget()
+    others = cells_of({"regularizer": [{"use": "r1", "gamma": sweep(0.1, 1.0, 3.0)}]}, compile=True)
+    assert_as_alone(others, tmp_path)
+    assert sorted(cache.rglob("*.so")) == built
