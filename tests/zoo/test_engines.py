@@ -105,6 +105,7 @@ def test_the_traced_step_of_all_seeds_trains_as_they_do_alone(
     cls: type[Component], steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cell = fitting(cls)
+    engines.forget()  # the graph of another test, which would be taken for this one's
     scripted: list[object] = []
     monkeypatch.setattr(graph, "scripted", lambda traced: scripted.append(call := torchscript.scripted(traced)) or call)
     assert_same(trained(cell, tmp_path, mapped=True, compiled=False, steps=steps), alone(cell, tmp_path, steps))
