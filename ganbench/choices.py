@@ -41,9 +41,7 @@ def candidates(settings: Settings) -> tuple[str, ...]:
     """The engines that ``[run]`` allows; the first needs neither a measurement nor a compiler."""
     kinds = ("serial", "fused") if settings.engine == "auto" else (settings.engine,)
     compiled = (False, True) if settings.compile == "auto" else (settings.compile,)
-    found = tuple(kind + "+compiled" * on for on in compiled for kind in kinds)
-    # mapped and not compiled, a step is hardly faster than its seeds one by one: only where nothing else is allowed
-    return tuple(e for e in found if e != "fused" or settings.engine == "fused" or settings.compile is False)
+    return tuple(kind + "+compiled" * on for on in compiled for kind in kinds)
 
 
 def block_of(

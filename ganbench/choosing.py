@@ -23,8 +23,8 @@ from ganbench.timing import now
 
 FEW_STEPS = 1_000
 """Steps of all that could train together below which nothing is measured: compiling would take longer."""
-SHORT = 8.0
-"""Seconds of the same below which nothing is compiled: a small step takes that long without a cache."""
+SHORT, BRIEF = 8.0, 1.0
+"""Seconds of the same below which nothing is compiled, or even traced: that takes as long for a small step."""
 SERIAL_S, OTHER_S = 0.5, 0.5
 """Seconds that the steps of an engine are timed for."""
 PATIENCE = 600.0
@@ -189,7 +189,7 @@ def answer(question: Question) -> Choice:
     step = _measured(cells, first, question, stacks[0])[1]
     seconds = {first: turns(first) * step}
     each = steps * step * (1 if first == "fused" else len(stacks[0].trials))
-    if each < SHORT:
+    if each < (SHORT if all("compiled" in engine for engine in others) else BRIEF):
         return Choice(first, f"trials that could share a step take {each:.2g} s", "", seconds)
     if any(engine.startswith("fused") for engine in question.allowed):
         stacks, reason = _stackable(cells, question)
@@ -197,7 +197,9 @@ def answer(question: Question) -> Choice:
             return Choice(first, reason, "", seconds)
         seconds[first] = turns(first) * step
     told = [f"{first} {seconds[first]:.3g} s"]
-    for engine in sorted(others, key=lambda e: not e.startswith("fused")):
+    for engine in sorted(others, key=lambda e: ("compiled" in e, not e.startswith("fused"))):
+        if "compiled" in engine and each < SHORT:
+            continue
         # one seed compiled is another matter only where all in one step gain little
         if engine == "serial+compiled" and min(seconds.values()) * 1.5 < seconds[first]:
             continue
@@ -210,11 +212,15 @@ def answer(question: Question) -> Choice:
                 again_s = _measured(cells, engine, question, stacks[0], only_first=True)[0]
                 graphs = [question.graphs[s.cells[0]] for s in stacks] if engine[0] == "f" else question.graphs
                 compiling = charged(graphs, before, first_s=first_s, again_s=again_s, loading=loading)
+            elif engine == "fused":
+                compiling = (first_s - step) * sum(question.graphs[s.cells[0]] for s in stacks)
+                each = min(each, steps * step)
         except Exception as error:  # noqa: BLE001 # whatever a compiler may raise: there may be none
             told.append(f"{engine} failed ({_line(error)})")
             continue
         seconds[engine] = compiling + turns(engine) * step
-        told.append(f"{engine} {seconds[engine]:.3g} s, {compiling:.3g} s of it compiling")
+        made = "compiling" if "compiled" in engine else "tracing"
+        told.append(f"{engine} {seconds[engine]:.3g} s" + f", {compiling:.3g} s of it {made}" * (compiling > 0))
     return Choice(least(seconds, first), f"its cells would take {'; '.join(told)}", "", seconds)
 
 
@@ -273,7 +279,7 @@ def _stackable(cells: Sequence[Cell], question: Question) -> tuple[tuple[Togethe
 
     A block shares an engine. One trial of each cell is tried.
     """
-    from ganbench.engines import engine_of
+    from ganbench.engines import by_python
     from ganbench.stacking import apart
 
     found: list[Together] = []
@@ -281,12 +287,12 @@ def _stackable(cells: Sequence[Cell], question: Question) -> tuple[tuple[Togethe
         tried = [Trial(dataclasses.replace(cells[i], engine="fused"), 0) for i in stack.cells]
         place = {trial.cell.id: i for i, trial in zip(stack.cells, tried, strict=True)}
         parts = [(_trainers(tried, question), stack.numbers)]
-        if _wrong(engine_of, parts[0]) and stack.numbers:
+        if _wrong(by_python, parts[0]) and stack.numbers:
             parts = apart(_trainers(tried, question), stack.numbers)
         for members, numbers in parts:
-            if error := _wrong(engine_of, (members, numbers)):
+            if error := _wrong(by_python, (members, numbers)):
                 alone = dataclasses.replace(members[0].cell, engine="serial")
-                if _wrong(engine_of, (_trainers([Trial(alone, 0)], question), ())):
+                if _wrong(by_python, (_trainers([Trial(alone, 0)], question), ())):
                     continue  # it fails in every engine, and its row will say why
                 return (), f"{members[0].cell.name} cannot be mapped over seeds: {error}"
             own = {place[t.cell.id] for t in members}

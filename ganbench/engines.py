@@ -65,6 +65,13 @@ def engine_of(trainers: Sequence[Trainer], numbers: Sequence[str] = ()) -> Engin
     return engines[0] if len(engines) == 1 else Apart(engines)
 
 
+def by_python(trainers: Sequence[Trainer], numbers: Sequence[str] = ()) -> Engine:
+    """As :func:`engine_of`, where nothing is traced or compiled: soon tells whether a step can be mapped."""
+    if trainers[0].cell.engine == "serial":
+        return engine_of(trainers)
+    return Together(trainers, mapped=True, compiled=False, numbers=numbers, traced=False)
+
+
 class Alone:
     """The serial engine: one seed, plain autograd; the reference."""
 
@@ -114,13 +121,20 @@ class Together:
         mapped: whether the step has a leading seed axis; without it there is one trial.
         compiled: whether it is compiled; it need not be mapped then.
         numbers: names of fields that are inputs of the step, with a value for each trial.
+        traced: whether it is traced; Python runs it otherwise, unless it is compiled.
     """
 
     def __init__(
-        self, trainers: Sequence[Trainer], *, mapped: bool, compiled: bool, numbers: Sequence[str] = ()
+        self,
+        trainers: Sequence[Trainer],
+        *,
+        mapped: bool,
+        compiled: bool,
+        numbers: Sequence[str] = (),
+        traced: bool = True,
     ) -> None:
         self.trainers = list(trainers)
-        self.mapped, self.compiled = mapped, compiled
+        self.mapped, self.compiled, self.traced = mapped, compiled, traced
         self.varying = tuple(numbers)
         self._begin()
 
@@ -142,7 +156,7 @@ class Together:
         """What the kinds of step depend on: all that the trials have in common, and how many of them there are."""
         lead = self.trainers[0]
         common = family.masked(lead.cell, self.varying)
-        how = {"mapped": self.mapped, "compiled": self.compiled, "on": str(lead.device)}
+        how = {"mapped": self.mapped, "compiled": self.compiled, "traced": self.traced, "on": str(lead.device)}
         return digest({"cell": common, "numbers": self.varying, "trials": len(self.trainers)} | how)
 
     @torch.no_grad()  # transforms take the gradients; nothing is recorded between steps
@@ -171,7 +185,9 @@ class Together:
                 return played.finish(update.step(played, state, turns))
 
             whole = over_seeds(step) if self.mapped else step
-            self.kinds[active] = (_Compiled if self.compiled else _Traced)(whole, self, Form(turns))
+            self.kinds[active] = (_Compiled if self.compiled else _Traced if self.traced else _Kind)(
+                whole, self, Form(turns)
+            )
         return self.kinds[active]
 
     def logs(self, trainer: Trainer) -> dict[str, Tensor]:

@@ -21,7 +21,7 @@ from ganbench.settings import Settings
 @pytest.mark.parametrize(
     ("engine", "compiled", "allowed"),
     [
-        ("auto", "auto", ("serial", "serial+compiled", "fused+compiled")),
+        ("auto", "auto", ("serial", "fused", "serial+compiled", "fused+compiled")),
         ("auto", True, ("serial+compiled", "fused+compiled")),
         ("auto", False, ("serial", "fused")),
         ("fused", "auto", ("fused", "fused+compiled")),
@@ -122,7 +122,7 @@ def trouble() -> tuple[Path, ...]:
 
 
 def test_both_engines_are_timed(small: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choosing, "SHORT", 0.0)
+    monkeypatch.setattr(choosing, "BRIEF", 0.0)
     monkeypatch.setattr(choosing, "SERIAL_S", 0.05)
     monkeypatch.setattr(choosing, "OTHER_S", 0.05)
     choice = choosing.answer(question(small))
@@ -131,7 +131,18 @@ def test_both_engines_are_timed(small: dict[str, Any], monkeypatch: pytest.Monke
     assert choice.engine == least(choice.seconds, "serial")
 
 
-def test_short_trainings_are_not_compiled(small: dict[str, Any]) -> None:
+def test_short_trainings_may_be_traced_but_are_not_compiled(
+    small: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"BRIEF": 0.0, "SERIAL_S": 0.05, "OTHER_S": 0.05}.items():
+        monkeypatch.setattr(choosing, name, value)
+    asked = dataclasses.replace(question(small), allowed=("serial", "fused", "serial+compiled", "fused+compiled"))
+    choice = choosing.answer(asked)
+    assert set(choice.seconds) == {"serial", "fused"}
+    assert "of it tracing" in choice.why
+
+
+def test_brief_trainings_are_neither_traced_nor_compiled(small: dict[str, Any]) -> None:
     choice = choosing.answer(question(small))
     assert choice.engine == "serial"
     assert choice.why.startswith("trials that could share a step take")
@@ -140,7 +151,7 @@ def test_short_trainings_are_not_compiled(small: dict[str, Any]) -> None:
 def test_a_cell_that_cannot_be_mapped_keeps_its_block_serial(
     small: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(choosing, "SHORT", 0.0)
+    monkeypatch.setattr(choosing, "BRIEF", 0.0)
     choice = choosing.answer(question(small, regularizer=["none", "asks-for-a-number"]))
     assert choice.engine == "serial"
     assert "asks-for-a-number" in choice.why
