@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
 CHUNK = 16
 """torch draws normal numbers in chunks of 16: several draws of a multiple of it are one draw of their total."""
-BLOCK_STEPS, BLOCK_BYTES = 16, 4 * 2**20
+BLOCK_STEPS, BLOCK_BYTES = 32, 4 * 2**20
 """Limits of what is drawn at once for one seed: enough that calls do not count, and not more than caches hold."""
+AHEAD = 16
+"""Batches of endless data that are one draw, if they are no more than ``BLOCK_BYTES``: numbers depend on it."""
 PLAYERS: tuple[Side, Side] = ("d", "g")
 
 
@@ -185,7 +187,7 @@ class Feed:
         else:
             # of the data alone: cells that differ in anything else have the same numbers
             ahead = BLOCK_BYTES // (batch * math.prod(shape) * torch.float32.itemsize)
-            self.real = Fresh(source, data, batch, max(1, min(BLOCK_STEPS, ahead)))
+            self.real = Fresh(source, data, batch, max(1, min(AHEAD, ahead)))
 
     @property
     def longest(self) -> int:

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ganbench.feed import BLOCK_STEPS, Feed, Fresh, Latents, split
+from ganbench.feed import AHEAD, Feed, Fresh, Latents, split
 from ganbench.samples import Samples
 from ganbench.seeding import stream
 from ganbench_zoo.datasets import Ring
@@ -106,7 +106,7 @@ def test_latents_do_not_depend_on_how_many_turns_a_step_has():
 def test_a_block_of_data_is_no_larger_than_what_caches_hold(batch):
     real = feed(batch=batch).real
     assert isinstance(real, Fresh)
-    assert real.ahead == max(1, min(BLOCK_STEPS, 2**22 // (8 * batch)))
+    assert real.ahead == max(1, min(AHEAD, 2**22 // (8 * batch)))
 
 
 def test_a_block_in_hand_outlives_a_change_of_mind():
