@@ -20,7 +20,7 @@ from ganbench.stacking import apart
 from ganbench.timing import Phases, StepClock, now
 from ganbench.training import DivergedError, Report, Trainer, Training, make_record, utc
 
-TIMING_SECONDS, TIMING_SHARE, TIMING_LEAST = 1.0, 0.1, 0.3
+TIMING_SECONDS, TIMING_SHARE, TIMING_LEAST = 1.0, 0.05, 0.2
 """Seconds that the serial step of a cell is timed for, where its seeds trained in another engine: a share of those."""
 
 
