@@ -17,6 +17,8 @@ from ganbench.records import read_json, replacing, write_json
 from ganbench.state import State
 
 TENSORS, REST = "checkpoint.safetensors", "state.json"
+SCHEMA = "2"
+"""Of what a checkpoint holds beside the state; a trial with a checkpoint of another one starts anew."""
 
 
 def save(folder: Path, state: State, feed: Mapping[str, Tensor], rest: Mapping[str, Any]) -> None:
@@ -30,7 +32,9 @@ def save(folder: Path, state: State, feed: Mapping[str, Tensor], rest: Mapping[s
         # a copy each: safetensors refuses tensors that share memory
         step = str(int(state.step))
         copies = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
-        save_file(copies, partial, metadata={"step": step, "rest": json.dumps(dict(rest), allow_nan=False)})
+        save_file(
+            copies, partial, metadata={"schema": SCHEMA, "step": step, "rest": json.dumps(dict(rest), allow_nan=False)}
+        )
     write_json(folder / REST, {"step": int(state.step), **rest})
 
 
@@ -45,6 +49,8 @@ def load(folder: Path, template: State, device: torch.device) -> tuple[State, di
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             metadata = file.metadata()
+            if metadata.get("schema") != SCHEMA:
+                return None
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 # a handle, not a dictionary
         rest = json.loads(metadata["rest"])
         feed = {name.removeprefix("feed."): t.clone() for name, t in tensors.items() if name.startswith("feed.")}

@@ -89,6 +89,17 @@ def test_so_does_a_compiled_one(small: dict[str, Any], registry: Registry, tmp_p
     check(cell_of(small, registry, engine), tmp_path)
 
 
+def test_a_checkpoint_of_another_schema_is_not_gone_on_from(
+    small: dict[str, Any], registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (trial, *_) = trainers(cell_of(small, registry, "serial"), tmp_path)
+    trial.folder.mkdir(parents=True)
+    checkpoint.save(trial.folder, trial.state, trial.feed.state(), {})
+    assert checkpoint.load(trial.folder, trial.state, trial.device) is not None
+    monkeypatch.setattr(checkpoint, "SCHEMA", "of tomorrow")
+    assert checkpoint.load(trial.folder, trial.state, trial.device) is None
+
+
 def test_a_block_of_steps_is_fed_what_single_steps_are(
     small: dict[str, Any], registry: Registry, tmp_path: Path
 ) -> None:
