@@ -198,7 +198,7 @@ def test_nothing_is_said_of_measures_of_several_protocols(tmp_path) -> None:
 
     run = reporting.make(tmp_path / "some", measures=measured)
     assert {e.measure for f in factors(Results(run)) for e in f.effects} == {"kid"}
-    assert page(Results(run)).count("NOT SHOWN: fd.") == 3  # beside verdicts, cells and ranks
+    assert page(Results(run)).count("NOT SHOWN: fd.") == 4  # beside verdicts, cells, ranks and curves
     every = reporting.make(tmp_path / "every", measures=lambda fd, seed: {"fd": measured(fd, seed)["fd"]})
     assert {f.silent for f in factors(Results(every))} == {"every measure of it has values of several protocols"}
     assert "has values of several protocols, so nothing is said of it" in page(Results(every))
