@@ -78,7 +78,8 @@ def single_elements(traced: fx.GraphModule) -> None:
                 _become(node, aten.squeeze.dim, (source, axis))
         elif node.target is aten.select_backward.default:
             source, sizes, axis, _ = node.args
-            if sizes[axis] == 1:  # type: ignore[index] # a list of sizes, and one of its axes
+            # the gradient is a tensor of its own, in order; a view of one that is not would have other strides
+            if sizes[axis] == 1 and _value(source).is_contiguous():  # type: ignore[index] # sizes, and one of its axes
                 _become(node, aten.unsqueeze.default, (source, axis % len(sizes)))  # type: ignore[arg-type, operator]
 
 

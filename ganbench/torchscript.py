@@ -103,6 +103,8 @@ class _Writer:
         if isinstance(kind, _C.OptionalType):
             kind = kind.getElementType()
         if isinstance(value, list | tuple):
+            if not value:
+                return self._append("prim::ListConstruct", [], kind)
             value = list(value)
             if isinstance(kind, _C.ListType) and isinstance(kind.getElementType(), _C.FloatType):
                 value = [float(v) for v in value]

@@ -80,6 +80,18 @@ def test_one_element_of_an_axis_of_one_is_a_view_forwards_and_backwards() -> Non
     assert left["select.int"] == 1, "an axis of five is another matter"
 
 
+def test_the_gradient_of_a_sum_is_no_view_where_it_would_have_other_strides() -> None:
+    def step(a: Tensor, b: Tensor, c: Tensor) -> list[Tensor]:
+        del a, b
+
+        def summed(x: Tensor) -> Tensor:
+            return x[:, :, None].select(2, 0).sum()
+
+        return [torch.ops.aten.select_backward(c[:, :1].expand(3, 6), [3, 6, 1], 2, 0), torch.func.grad(summed)(c)]
+
+    passed(step, passes.single_elements)
+
+
 def test_what_depends_on_no_input_is_computed_once() -> None:
     def step(a: Tensor, b: Tensor, c: Tensor) -> list[Tensor]:
         del b
@@ -180,6 +192,14 @@ def test_a_clean_step_is_shorter_and_torchs_interpreter_runs_it(step: Function) 
     for _ in range(3):
         for value, wanted in zip(call(*inputs()), expected, strict=True):
             torch.testing.assert_close(value, wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_an_operation_with_an_empty_list_of_numbers_is_scripted() -> None:
+    def step(a: Tensor, b: Tensor, c: Tensor) -> list[Tensor]:
+        del b, c
+        return [torch.nn.functional.avg_pool2d(a[:, None], 2)]  # its stride is an empty list, which means its size
+
+    assert torch.equal(scripted(traced(step))(*inputs())[0], step(*inputs())[0])
 
 
 def test_lists_stay_lists_where_every_tensor_has_the_seeds() -> None:
