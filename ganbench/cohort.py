@@ -20,8 +20,9 @@ from ganbench.stacking import apart
 from ganbench.timing import Phases, StepClock, now
 from ganbench.training import DivergedError, Report, Trainer, Training, make_record, utc
 
-TIMING_SECONDS, TIMING_SHARE, TIMING_LEAST = 1.0, 0.05, 0.2
-"""Seconds that the serial step of a cell is timed for, where its seeds trained in another engine: a share of those."""
+TIMING_SECONDS, TIMING_SHARE, TIMING_LEAST, TIMING_WINDOWS = 1.0, 0.05, 0.2, 20
+"""How the serial step of a cell is timed whose seeds trained in another engine: seconds at most, as a share of training
+and at least; and windows that are aimed at."""
 
 
 def run_trials(
@@ -179,9 +180,13 @@ class _Cohort:
         kept, state, step = trainer.feed.state(), trainer.state, trainer.step
         trained = TIMING_SHARE * trainer.progress.train_s * self.together
         budget = min(TIMING_SECONDS, max(TIMING_LEAST, trained))
-        clock = StepClock(trainer.synchronize, period=trainer.period, warm_seconds=0.3 * budget)
-        until = now() + budget + clock.warm_seconds
-        while now() < until or not (clock.windows or clock.warm_up):
+        # many short windows: one that something else slowed down must not be the median
+        clock = StepClock(
+            trainer.synchronize, period=trainer.period, least=budget / TIMING_WINDOWS, warm_seconds=0.3 * budget
+        )
+        begun = now()
+        until, latest = begun + 1.3 * budget, begun + 5 * budget
+        while now() < until or (len(clock.windows) < TIMING_WINDOWS / 2 and now() < latest) or not clock.begun_windows:
             n = clock.size()
             clock.begin()
             trainer.advance(n)

@@ -46,6 +46,7 @@ def test_the_serial_step_of_a_fused_cell_is_timed_apart(fused, tmp_path):
     frame = measured(fused, tmp_path)
     assert (frame["step_ms"] > 0).all()
     assert (frame["fused_step_ms"] > 0).all()
+    assert (frame["step_ms_n"] >= 3).all(), "the median of one window is what happened in it"
     assert frame.groupby("regularizer")["step_ms"].nunique().eq(1).all(), "one measurement for the seeds of a cell"
 
 
