@@ -158,12 +158,14 @@ def heading(run: Run) -> str:
     plan = run.plan
     cells = len(plan.combinations) - len(plan.skipped)
     seeds, trials = plural(len(plan.seeds), "seed"), plural(len(plan.trials), "trial")
-    parts = [f"{plural(cells, 'cell')} x {seeds} = {trials}"]
+    told = stacking([(s.trials[0].trial.cell.stacked, len(s.trials)) for s in run.stacks])
+    every = told.startswith(f"{trials} ")
+    parts = [f"{plural(cells, 'cell')} x {seeds} = {told if every else trials}"]
     if len(run.todo) < len(plan.trials):
         parts.append(f"{len(plan.trials) - len(run.todo)} on disk already")
     if plan.skipped:
         parts.append(f"{plural(len(plan.skipped), 'cell')} skipped")
-    if told := stacking([(s.trials[0].trial.cell.stacked, len(s.trials)) for s in run.stacks]):
+    if told and not every:
         parts.append(told)
     where = run.devices[0] if len(run.devices) == 1 else f"{len(run.devices)} devices"
     parts.append(f"{plural(run.workers, 'process', 'processes')} on {where}")

@@ -164,6 +164,16 @@ def test_the_heading_counts_cells_trials_and_processes(run):
     assert heading(run) == "small: 2 cells x 2 seeds = 4 trials, 2 processes on cpu"
 
 
+def test_the_heading_counts_stacks_of_trials_that_train_together(small, registry, tmp_path: Path):
+    small["run"] |= {"engine": "fused", "compile": False}
+    plan = planning.make(Grid.load(small), registry, tmp_path)
+    stacks = plan.stacks(plan.to_run(), 2, 64)
+    whole = Run("small", tmp_path, plan, plan.to_run(), ["cpu"], 2, stacks)
+    assert heading(whole) == "small: 2 cells x 2 seeds = 4 trials in 2 stacks, 2 processes on cpu"
+    part = dataclasses.replace(whole, stacks=stacks[:1])
+    assert heading(part) == "small: 2 cells x 2 seeds = 4 trials, 2 trials in 1 stack, 2 processes on cpu"
+
+
 def test_a_trial_without_a_running_average_is_told_by_its_last_iterate(run):
     first = run.todo[0].trial
     plain = dataclasses.replace(record(first), measures={"a": Value(last=2.0), "b": Value(last=None)})
