@@ -14,7 +14,6 @@ from ganbench import compiled as compiled_before
 from ganbench.forms import Flat, Form, Listed
 from ganbench.lift import Step
 from ganbench.passes import clean
-from ganbench.products import spread
 from ganbench.state import Turns
 from ganbench.torchscript import scripted
 
@@ -61,8 +60,6 @@ class Graph:
 
         # what a network holds beside parameters and buffers is a constant, not without numbers
         traced = make_fx(flat, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
-        if self.compiled and inputs[0].device.type == "cpu":
-            spread(traced)
         compiled = compile_traced(traced, inputs) if self.compiled else repeat_traced(traced, inputs)
         if inputs[0].device.type == "cuda":
             return Replayed(compiled, inputs)

@@ -157,7 +157,7 @@ def test_what_the_compiler_is_given_trains_as_the_plain_step(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The state is packed and thin products are sums; what a compiler makes of it is below."""
+    """The state is packed; what a compiler makes of it is below."""
     cell = cell_of({"loss": "non-saturating"} | axes)
     assert cell is not None
     engines.forget()
