@@ -32,7 +32,7 @@ PATIENCE = 600.0
 
 
 @dataclass(frozen=True)
-class Together:
+class Shared:
     """Trials that one step could train: (place of its cell in the block, seed) of each, and what are inputs of it."""
 
     trials: tuple[tuple[int, int], ...]
@@ -59,7 +59,7 @@ class Question:
 
     specs: tuple[Mapping[str, Any], ...]
     seeds: tuple[int, ...]
-    stacks: tuple[Together, ...]
+    stacks: tuple[Shared, ...]
     allowed: tuple[str, ...]
     graphs: tuple[int, ...]
     device: str
@@ -115,14 +115,14 @@ def choose(
     return found
 
 
-def _stacks(cells: Sequence[Cell], seeds: Sequence[int], workers: int, most: int) -> tuple[Together, ...]:
+def _stacks(cells: Sequence[Cell], seeds: Sequence[int], workers: int, most: int) -> tuple[Shared, ...]:
     """The trials of ``cells`` as they would be stacked, the largest stack first."""
     places = {cell.id: i for i, cell in enumerate(cells)}
     named = {dataclasses.replace(cell, engine="fused"): places[cell.id] for cell in cells}
     families = family.families(list(named))
     groups = [[(named[cell], seed) for cell in f.cells for seed in seeds] for f in families]
     dealt = zip(families, family.deal(groups, workers, most), strict=True)
-    found = [Together(trials, f.numbers) for f, stacks in dealt for trials in stacks]
+    found = [Shared(trials, f.numbers) for f, stacks in dealt for trials in stacks]
     return tuple(sorted(found, key=lambda stack: -len(stack.trials)))
 
 
@@ -245,7 +245,7 @@ def charged(
     return total + loading * len(graphs)
 
 
-def _took(cells: Sequence[Cell], engine: str, stacks: Sequence[Together], device: str) -> list[float | None]:
+def _took(cells: Sequence[Cell], engine: str, stacks: Sequence[Shared], device: str) -> list[float | None]:
     """Seconds that each stack took to be compiled, or each cell where trials do not train together; None if not.
 
     Stacks of one family and of one size are one graph, which is compiled once.
@@ -274,7 +274,7 @@ def _loaded() -> float:
     return now() - begun
 
 
-def _stackable(cells: Sequence[Cell], question: Question) -> tuple[tuple[Together, ...], str]:
+def _stackable(cells: Sequence[Cell], question: Question) -> tuple[tuple[Shared, ...], str]:
     """The stacks as they fall apart where numbers cannot be inputs, or why a cell cannot train in a step with others.
 
     A block shares an engine. One trial of each cell is tried.
@@ -282,7 +282,7 @@ def _stackable(cells: Sequence[Cell], question: Question) -> tuple[tuple[Togethe
     from ganbench.engines import by_python
     from ganbench.stacking import apart
 
-    found: list[Together] = []
+    found: list[Shared] = []
     for stack in question.stacks:
         tried = [Trial(dataclasses.replace(cells[i], engine="fused"), 0) for i in stack.cells]
         place = {trial.cell.id: i for i, trial in zip(stack.cells, tried, strict=True)}
@@ -296,7 +296,7 @@ def _stackable(cells: Sequence[Cell], question: Question) -> tuple[tuple[Togethe
                     continue  # it fails in every engine, and its row will say why
                 return (), f"{members[0].cell.name} cannot be mapped over seeds: {error}"
             own = {place[t.cell.id] for t in members}
-            found.append(Together(tuple(trial for trial in stack.trials if trial[0] in own), tuple(numbers)))
+            found.append(Shared(tuple(trial for trial in stack.trials if trial[0] in own), tuple(numbers)))
     return tuple(sorted(found, key=lambda stack: -len(stack.trials))) or question.stacks, ""
 
 
@@ -322,7 +322,7 @@ def _trainers(trials: Sequence[Trial], question: Question) -> list[Any]:
 
 
 def _measured(
-    cells: Sequence[Cell], engine: str, question: Question, stack: Together, *, only_first: bool = False
+    cells: Sequence[Cell], engine: str, question: Question, stack: Shared, *, only_first: bool = False
 ) -> tuple[float, float]:
     """Seconds until the first step was done, and of a step after it: of ``stack``, or of a seed of the first cell."""
     from ganbench.engines import engine_of, forget

@@ -112,12 +112,10 @@ def execute(grid: Grid, results: Path, options: Options, display: Display | None
     if grid.settings.precision == "tf32" and devices[0] == "cpu":
         raise ConfigError("tf32 is arithmetic of NVIDIA GPUs, and this run is on the CPU", place="[run].precision")
     threads = grid.settings.threads or 1
-    workers = options.workers or (len(devices) if devices[0] != "cpu" else max(1, environment.cores() // threads))
+    workers = _workers(options, devices, threads)
     if _choose(plan, folder, grid, options, display or Silent(), devices[0], threads, workers):
         plan = make()
-    todo = plan.to_run(options.retry)
-    stacks = plan.stacks(todo, workers, grid.settings.stack)
-    run = Run(folder.name, folder, plan, todo, devices, max(1, min(workers, len(stacks))), stacks)
+    run = _run(grid, folder, plan, plan.to_run(options.retry), devices, workers)
     with only_driver(folder):
         make_folder(run, grid, options)  # not before: another driver's plan is not to be replaced
         shown = Several(display or Silent(), Beacon(folder))
@@ -166,16 +164,24 @@ def join(folder: Path, options: Options, display: Display | None = None) -> Outc
     if absent := planning.absent(plan.to_run()):
         raise ConfigError("; ".join(absent))
     threads = grid.settings.threads or 1
-    devices, workers = find_devices(options.device), options.workers
-    workers = workers or (len(devices) if devices[0] != "cpu" else max(1, environment.cores() // threads))
-    todo = plan.to_run()
-    stacks = plan.stacks(todo, workers, grid.settings.stack)
-    run = Run(folder.name, folder, plan, todo, devices, max(1, min(workers, len(stacks))), stacks)
+    devices = find_devices(options.device)
+    run = _run(grid, folder, plan, plan.to_run(), devices, _workers(options, devices, threads))
     driver = Driver(run, grid, registry, options, Several(display or Silent(), Beacon(folder)), threads)
     driver.drive()
     driver.finished()
     _tidy(driver)
     return Outcome(Results(folder), 130 if driver.interrupted else _exit_code(run), run)
+
+
+def _workers(options: Options, devices: Sequence[str], threads: int) -> int:
+    """Processes at a time: those asked for, or one per GPU, or as many as the cores allow."""
+    return options.workers or (len(devices) if devices[0] != "cpu" else max(1, environment.cores() // threads))
+
+
+def _run(grid: Grid, folder: Path, plan: Plan, todo: Sequence[Planned], devices: Sequence[str], workers: int) -> Run:
+    """The execution of ``todo`` by at most ``workers`` processes."""
+    stacks = plan.stacks(todo, workers, grid.settings.stack)
+    return Run(folder.name, folder, plan, todo, devices, max(1, min(workers, len(stacks))), stacks)
 
 
 def _tidy(driver: Driver) -> None:

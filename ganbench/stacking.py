@@ -51,7 +51,7 @@ def _runs(trainer: Trainer, numbers: Sequence[str]) -> bool:
     """Whether a mapped step of ``trainer`` alone runs with these numbers as inputs; it is forgotten."""
     kept, step = trainer.feed.state(), trainer.step
     try:
-        Together([trainer], mapped=True, compiled=False, numbers=numbers).advance(1)
+        Together([trainer], mapped=True, compiled=False, numbers=numbers, traced=False).advance(1)
     except Exception:  # noqa: BLE001 # a plugin may do anything with a tensor
         return False
     finally:

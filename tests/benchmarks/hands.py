@@ -8,36 +8,23 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from loops import BETAS, EMA, EPS, LR
+from loops import Written
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 # torch's own name for it
 
-from ganbench.seeding import stream
 from ganbench.training import Trainer
 
 BATCH, DIM = 128, 2
 
 
-class ByHand:
+class ByHand(Written):
     """A loop without a regularizer; each subclass adds one."""
 
     def __init__(self, trainer: Trainer, adam: dict[str, Any]) -> None:
-        cell, spec = trainer.cell, trainer.spec
-        self.g, self.d = cell.generator.build(spec), cell.discriminator.build(spec)
-        for module, network in ((self.g, trainer.generator), (self.d, trainer.discriminator)):
-            module.load_state_dict({**network.params, **network.buffers})
-        self.g_params, self.d_params = list(self.g.parameters()), list(self.d.parameters())
-        self.average = [p.detach().clone() for p in self.g_params]
-        self.opt_g, self.opt_d = (torch.optim.Adam(ps, LR, BETAS, EPS, **adam) for ps in (self.g_params, self.d_params))
-        self.latent = cell.generator.latent
-        self.data, self.latents, self.rng = (stream(0, name) for name in ("data", "latent", "regularizer-0"))
-        self.step = 0
+        super().__init__(trainer, adam)
+        self.rng = self.noise
         self.aligned = True
         """Whether it draws as many numbers as ganbench does, which draws in both turns."""
-
-    def advance(self, steps: int) -> None:
-        for _ in range(steps):
-            self._step()
 
     def draw(self, player: str) -> None:
         """The random numbers of a turn."""
@@ -97,18 +84,7 @@ class ByHand:
         penalty = self.g_penalty(z, made)
         if penalty is not None:
             loss = loss + penalty
-        self.opt_g.zero_grad()
-        loss.backward()
-        self.opt_g.step()
-        self._train_d(on=True)
-        with torch.no_grad():
-            weight = 1 - min(EMA, (1 + self.step) / (10 + self.step))
-            torch._foreach_lerp_(self.average, self.g_params, weight)
-        self.step += 1
-
-    def _train_d(self, *, on: bool) -> None:
-        for p in self.d_params:
-            p.requires_grad_(on)
+        self._move_g(loss)
 
 
 class HandR1(ByHand):

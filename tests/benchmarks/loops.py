@@ -80,7 +80,49 @@ def trainer(of: Cell, device: str, seed: int = 0) -> Trainer:
     return Trainer(Trial(of, seed=seed), Path("unused"), Training(device=device), lambda *_: None)
 
 
-class ByHand:
+class Written:
+    """What loops by hand have in common: networks and draws of ``like``, optimizers, G's move, an average."""
+
+    def __init__(self, like: Trainer, adam: dict[str, Any]) -> None:
+        cell, spec = like.cell, like.spec
+        self.g, self.d = (part.build(spec).to(like.device) for part in (cell.generator, cell.discriminator))
+        for module, network in ((self.g, like.generator), (self.d, like.discriminator)):
+            module.load_state_dict({**network.params, **network.buffers})
+        self.dress()
+        self.g_params, self.d_params = list(self.g.parameters()), list(self.d.parameters())
+        self.average = [p.detach().clone() for p in self.g_params]
+        self.opt_g, self.opt_d = (torch.optim.Adam(ps, LR, BETAS, EPS, **adam) for ps in (self.g_params, self.d_params))
+        self.latent = cell.generator.latent
+        self.data, self.latents, self.noise = stream(0, "data"), stream(0, "latent"), stream(0, "regularizer-0")
+        self.step = 0
+
+    def dress(self) -> None:
+        """Change the networks before the optimizers see their parameters."""
+
+    def advance(self, steps: int) -> None:
+        for _ in range(steps):
+            self._step()
+
+    def _step(self) -> None:
+        raise NotImplementedError
+
+    def _move_g(self, loss: Tensor) -> None:
+        """The end of a step: G moves, D is trained again, and the average follows."""
+        self.opt_g.zero_grad()
+        loss.backward()
+        self.opt_g.step()
+        self._train_d(on=True)
+        with torch.no_grad():
+            weight = 1 - min(EMA, (1 + self.step) / (10 + self.step))
+            torch._foreach_lerp_(self.average, self.g_params, weight)
+        self.step += 1
+
+    def _train_d(self, *, on: bool) -> None:
+        for p in self.d_params:
+            p.requires_grad_(on)
+
+
+class ByHand(Written):
     """The same GAN as one would write it for a paper: modules, torch.optim, one backward a player, EMA by foreach.
 
     It starts from the weights of ``like`` and draws from the same streams. Spectral normalization is torch's own, which
@@ -88,26 +130,16 @@ class ByHand:
     """
 
     def __init__(self, like: Trainer, stack: str, adam: dict[str, Any]) -> None:
-        cell, spec = like.cell, like.spec
         self.stack, self.penalty = stack, STACKS[stack]
-        self.g, self.d = (part.build(spec).to(like.device) for part in (cell.generator, cell.discriminator))
-        for module, network in ((self.g, like.generator), (self.d, like.discriminator)):
-            module.load_state_dict({**network.params, **network.buffers})
-        if stack == "spectral-norm":
+        super().__init__(like, adam)
+        self.batch, self.device = like.cell.batch, like.device
+        self.sampler = cast("Sampler", like.cell.dataset.load("train", self.data))
+
+    def dress(self) -> None:
+        if self.stack == "spectral-norm":
             for module in list(self.d.modules()):
                 if isinstance(module, nn.Linear | nn.Conv2d):
                     spectral_norm(module)
-        self.g_params, self.d_params = list(self.g.parameters()), list(self.d.parameters())
-        self.average = [p.detach().clone() for p in self.g_params]
-        self.opt_g, self.opt_d = (torch.optim.Adam(ps, LR, BETAS, EPS, **adam) for ps in (self.g_params, self.d_params))
-        self.batch, self.latent, self.device = cell.batch, cell.generator.latent, like.device
-        self.data, self.latents, self.noise = stream(0, "data"), stream(0, "latent"), stream(0, "regularizer-0")
-        self.sampler = cast("Sampler", cell.dataset.load("train", self.data))
-        self.step = 0
-
-    def advance(self, steps: int) -> None:
-        for _ in range(steps):
-            self._step()
 
     def _z(self) -> Tensor:
         return torch.randn(self.batch, self.latent, generator=self.latents).to(self.device, non_blocking=True)
@@ -136,18 +168,7 @@ class ByHand:
         # freezing D spares the gradients of its parameters in G's turn
         self._train_d(on=False)
         loss = F.softplus(-self.d(self.g(self._z()))).mean()
-        self.opt_g.zero_grad()
-        loss.backward()
-        self.opt_g.step()
-        self._train_d(on=True)
-        with torch.no_grad():
-            weight = 1 - min(EMA, (1 + self.step) / (10 + self.step))
-            torch._foreach_lerp_(self.average, self.g_params, weight)
-        self.step += 1
-
-    def _train_d(self, *, on: bool) -> None:
-        for p in self.d_params:
-            p.requires_grad_(on)
+        self._move_g(loss)
 
 
 def assert_close(params: dict[str, Tensor], module: nn.Module) -> None:
