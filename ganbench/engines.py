@@ -20,6 +20,7 @@ from ganbench.forms import Flat, Form, Listed, Packed
 from ganbench.graph import Graph
 from ganbench.inputs import block, room_for
 from ganbench.lift import Step, Transforms, over_seeds, stack, unstack
+from ganbench.memory import lacked
 from ganbench.sizes import widest
 from ganbench.state import Slots, State, Turns
 from ganbench.timing import now
@@ -273,7 +274,8 @@ class _Traced(_Kind):
         except ContractError:
             raise
         except Exception as error:  # a plugin may do anything with a tensor; an error of its own comes again
-            if self.needed:  # Python would find numbers in them, and no reason to complain
+            # Python would find numbers in what is needed, and no reason to complain; and it takes more memory
+            if self.needed or lacked(error):
                 raise
             self.graph = None
             why = f"{type(error).__name__}: {error}".splitlines()[0]

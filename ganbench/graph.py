@@ -13,6 +13,7 @@ from torch import Tensor
 from ganbench import compiled as compiled_before
 from ganbench.forms import Flat, Form, Listed
 from ganbench.lift import Step
+from ganbench.memory import lacked
 from ganbench.passes import clean
 from ganbench.state import Turns
 from ganbench.torchscript import scripted
@@ -82,16 +83,18 @@ def repeat_traced(traced: torch.fx.GraphModule, inputs: Flat) -> Callable[..., S
     try:
         repeated = scripted(traced)
         repeated(*inputs)
-    except Exception:  # noqa: BLE001 # a plugin's operation may be anything; Python calls what there is
+    except Exception as error:  # a plugin's operation may be anything; Python calls what there is
+        if lacked(error):
+            raise
         return cast("Callable[..., Sequence[Tensor]]", traced)
     return repeated
 
 
-def prepare_compiler() -> None:
-    """Let the compiler make what it makes once for a machine (precompiled headers), before it is timed."""
+def prepare_compiler(device: str = "cpu") -> None:
+    """Let the compiler of ``device`` make what it makes once for a machine or process, before it is timed."""
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    inputs = [torch.zeros(1)]
+    inputs = [torch.zeros(1, device=device)]
     compile_traced(make_fx(lambda x: [x + 1], tracing_mode="fake")(*inputs), inputs)(*inputs)
 
 
