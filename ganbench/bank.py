@@ -35,6 +35,7 @@ class Bank:
         side: ``fake`` or ``real``, for messages.
         train: gives the bank of the training set, through the same extractor, to metrics that look for copies.
         shelf: where dear things are kept between runs; None keeps nothing.
+        device: where the features of an extractor lie; None leaves them where it made them.
     """
 
     def __init__(
@@ -45,12 +46,13 @@ class Bank:
         side: str = "fake",
         train: Callable[[], Bank | None] | None = None,
         shelf: Shelf | None = None,
+        device: torch.device | None = None,
     ) -> None:
         self.samples = samples if isinstance(samples, Samples) else Samples(samples)
         self.side = side
         self.notes: list[str] = []
         """What a reader of the numbers should know, such as that all samples are equal."""
-        self._extractor, self._train, self._shelf = features, train, shelf
+        self._extractor, self._train, self._shelf, self._device = features, train, shelf, device
         self._memo: dict[object, object] = {}
         self._expected: dict[int, dict[tuple[int, bool], bool]] = {}
         self._wanted: dict[int, None] = {}
@@ -245,9 +247,10 @@ class Bank:
             x = self.samples.x  # bytes are another range than the same numbers as floats
         if extractor is None:
             return x
-        if self._shelf is None:
-            return extractor(x)
-        return self._shelf.kept("features-1", lambda: extractor(x), x.device)
+        shelf = self._shelf
+        found = extractor(x) if shelf is None else shelf.kept("features-1", lambda: extractor(x), x.device)
+        same = found.data_ptr() == x.data_ptr()  # the samples themselves, or a view of them
+        return found if same or self._device is None else found.to(self._device)
 
     def _rows(self) -> Tensor:
         x = self.features

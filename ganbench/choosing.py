@@ -135,7 +135,7 @@ def kinds_of(cell: Cell) -> int:
 
 def _asked(question: Question) -> Choice:
     """The answer of a process of its own."""
-    started = context(tracing=True, compiling=question.warm)
+    started = context(question.device, tracing=True, compiling=question.warm)
     answers, answer_end = started.Pipe(duplex=False)
     lifeline_end, lifeline = started.Pipe(duplex=False)
     process = started.Process(target=work, args=(question, answer_end, lifeline_end), daemon=True)

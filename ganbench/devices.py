@@ -1,4 +1,4 @@
-"""The devices a run may use, from what was asked for and what is there, and how to wait for one."""
+"""The devices a run may use, from what was asked for and what is there, how one is used and waited for."""
 
 from __future__ import annotations
 
@@ -35,6 +35,14 @@ def find_devices(asked: str) -> list[str]:
         if number >= count:
             raise DeviceError(f"there is no cuda:{number}", place=f"--device {asked}", hint=f"{count} found")
     return [f"cuda:{n}" for n in chosen]
+
+
+def use(device: torch.device) -> None:
+    """Make ``device`` the one on which this process's streams, events and graphs are, which a CPU needs not be."""
+    if device.type == "cuda":
+        import torch
+
+        torch.cuda.set_device(device)
 
 
 def synchronize(device: torch.device) -> None:

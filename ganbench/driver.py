@@ -162,7 +162,8 @@ class Driver:
             numbers=stack.numbers,
         )
         engines = {pending.trial.cell.engine for pending in self.run.todo}
-        spawned = context(tracing=engines != {"serial"}, compiling=any("compiled" in engine for engine in engines))
+        compiling = any("compiled" in engine for engine in engines)
+        spawned = context(device, tracing=engines != {"serial"}, compiling=compiling)
         events, events_end = spawned.Pipe(duplex=False)
         lifeline_end, lifeline = spawned.Pipe(duplex=False)
         process = spawned.Process(target=work, args=(job, events_end, lifeline_end), daemon=True)

@@ -49,16 +49,18 @@ class View:
         label: of the extractor, with the digest of its weights.
         real: the reference.
         train: gives the training set, None for a distribution.
+        device: where all features lie.
     """
 
     features: Features | None
     label: str
     real: Bank
     train: Callable[[], Bank | None]
+    device: torch.device
 
     def of(self, samples: Samples) -> Bank:
         """``samples`` beside the reference."""
-        return Bank(samples, self.features, train=self.train)
+        return Bank(samples, self.features, train=self.train, device=self.device)
 
 
 @dataclass(frozen=True)
@@ -217,11 +219,12 @@ def _view(metric: Metric, dataset: Dataset, real: Samples, train: Samples | Samp
     def training() -> Bank | None:
         if isinstance(train, Samples) and not found:
             shelf = Shelf(about + digest_of(train.x))
-            found.append(Bank(train, features, side="training", shelf=shelf))
+            found.append(Bank(train, features, side="training", shelf=shelf, device=device))
         return found[0] if found else None
 
     shelf = Shelf(about + digest_of(real.x))
-    return View(features, label, Bank(real, features, side="real", train=training, shelf=shelf), training)
+    bank = Bank(real, features, side="real", train=training, shelf=shelf, device=device)
+    return View(features, label, bank, training, device)
 
 
 def gaussian(x: Tensor, spec: SampleSpec, rng: torch.Generator) -> Tensor:

@@ -13,7 +13,9 @@ from ganbench.timing import now
 
 BUSY = 0.2
 """Cores that others may use before a timing counts as taken beside other work."""
-GPU_FACTS = ("clocks.sm", "clocks.mem", "temperature.gpu", "power.draw", "clocks_throttle_reasons.active")
+GPU_FACTS = ("clocks.sm", "clocks.mem", "temperature.gpu", "power.draw")
+THROTTLED = ("clocks_event_reasons.active", "clocks_throttle_reasons.active")
+"""The reasons for a slower clock, as new drivers call them and as old ones do."""
 
 
 def own_seconds() -> float:
@@ -48,24 +50,29 @@ class Watch:
         return max(0.0, (busy - self.busy - (own_seconds() - self.own)) / max(now() - self.begun, 1e-9))
 
 
-def gpu_state(index: int) -> dict[str, Any] | None:
+def gpu_state(gpu: int | str) -> dict[str, Any] | None:
     """Clocks, temperature, power, throttle reasons and other processes of a GPU, None without ``nvidia-smi``.
 
-    ``others`` counts compute processes that are not this one, as far as the driver shows them.
+    ``gpu`` is its number or its UUID; numbers are those of the driver, whatever ``CUDA_VISIBLE_DEVICES`` says.
+    ``others`` counts compute processes, as far as the driver shows them, that are neither this one nor what started it.
     """
-    facts = _ask(index, f"--query-gpu={','.join(GPU_FACTS)}")
+    facts = _ask(gpu, f"--query-gpu={','.join(GPU_FACTS)}")
     if not facts:
         return None
     found: dict[str, Any] = dict(zip(GPU_FACTS, (v.strip() for v in facts[0].split(",")), strict=False))
-    pids = _ask(index, "--query-compute-apps=pid")
-    return found | {"others": sum(pid.strip() not in ("", str(os.getpid())) for pid in pids)}
+    reasons = next((told for name in THROTTLED if (told := _ask(gpu, f"--query-gpu={name}"))), [])
+    pids = {pid.strip() for pid in _ask(gpu, "--query-compute-apps=pid")} - {""}
+    others = pids - {str(os.getpid()), str(os.getppid())}
+    # in a container the driver may call processes by numbers of the host: then one of them is this one
+    hidden = others == pids and any(not Path(f"/proc/{pid}").exists() for pid in pids)
+    return found | {"throttled": reasons[0].strip() if reasons else None, "others": len(others) - hidden}
 
 
-def _ask(index: int, query: str) -> list[str]:
+def _ask(gpu: int | str, query: str) -> list[str]:
     program = shutil.which("nvidia-smi")
     if program is None:
         return []
-    command = [program, f"--id={index}", query, "--format=csv,noheader,nounits"]
+    command = [program, f"--id={gpu}", query, "--format=csv,noheader,nounits"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)  # noqa: S603 # constant words
     except (OSError, subprocess.SubprocessError):

@@ -29,13 +29,14 @@ def death(code: int) -> str:
     return f"its process was killed by {name}{more}"
 
 
-def context(*, tracing: bool = False, compiling: bool = False) -> ForkServerContext | SpawnContext:
+def context(device: str = "cpu", *, tracing: bool = False, compiling: bool = False) -> ForkServerContext | SpawnContext:
     """Processes forked from a server that has torch and the plugins loaded; fresh ones where there is no fork.
 
-    With ``tracing`` it loads what traces steps, too, and with ``compiling`` the compiler, if this process has not
-    started it yet.
+    Those that use a GPU are fresh, too: what is forked from a process that has so much as asked whether there is one,
+    as torch's compiler does when it is imported, cannot use it. With ``tracing`` the server loads what traces steps,
+    too, and with ``compiling`` the compiler, if this process has not started it yet.
     """
-    if "forkserver" not in multiprocessing.get_all_start_methods():
+    if device != "cpu" or "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     more = ["ganbench.preload_tracer"] * tracing + ["ganbench.preload_compiler"] * compiling

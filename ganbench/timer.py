@@ -258,7 +258,10 @@ def _facts(paced: Paced) -> dict[str, Any]:
 
 
 def _gpu(device: torch.device) -> dict[str, Any] | None:
-    return gpu_state(device.index or 0) if device.type == "cuda" else None
+    if device.type != "cuda":
+        return None
+    uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)
+    return gpu_state(f"GPU-{uuid}" if uuid else device.index or 0)
 
 
 def _silent(kind: str, content: Mapping[str, Any]) -> None:

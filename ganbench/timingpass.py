@@ -127,7 +127,7 @@ class Pass:
             threads=self.threads,
             seconds=self.seconds,
         )
-        started = context()
+        started = context(self.device)
         answers, answer_end = started.Pipe(duplex=False)
         lifeline_end, lifeline = started.Pipe(duplex=False)
         process = started.Process(target=work, args=(job, answer_end, lifeline_end), daemon=True)

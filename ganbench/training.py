@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ganbench import checkpoint, codeprint, environment, players
 from ganbench.derivatives import Autograd
-from ganbench.devices import synchronize
+from ganbench.devices import synchronize, use
 from ganbench.errors import ConfigError, ResultsError
 from ganbench.evaluation import Bench, check_spec, generate
 from ganbench.feed import Feed, runs, split
@@ -118,12 +118,16 @@ def utc() -> str:
 def _set_arithmetic(precision: str, device: torch.device) -> None:
     """Let products of float32 be products of float32, whatever torch's defaults are, or of TF32 where asked.
 
+    Convolutions give the same numbers each time that they are given the same ones.
+
     Raises:
         ConfigError: TF32 on a device that has none.
     """
     if precision == "tf32" and device.type != "cuda":
         raise ConfigError(f"tf32 is arithmetic of NVIDIA GPUs, and this is {device.type}", place="[run].precision")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    # convolutions by the same algorithm in every run, whatever was fastest in this one
+    torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
 
 
 class Trainer:
@@ -143,6 +147,7 @@ class Trainer:
         self.over = False
         """Whether its record is written."""
         torch.set_num_threads(training.threads)
+        use(self.device)
         _set_arithmetic(cell.precision, self.device)
         source = cell.dataset.load("train", stream(0, "dataset-train"))
         if isinstance(source, Samples):
@@ -264,7 +269,8 @@ class Trainer:
             DivergedError: one is not finite.
         """
         self.progress.train_s += seconds
-        self.logs = logs = {name: float(value) for name, value in scalars.items()}
+        told = torch.stack([value.double() for value in scalars.values()]).tolist() if scalars else []  # one transfer
+        self.logs = logs = dict(zip(scalars, told, strict=True))
         bad = [name for name, value in logs.items() if not math.isfinite(value)]
         if bad:
             raise DivergedError(f"{bad[0]} is {logs[bad[0]]} at step {self.step}")

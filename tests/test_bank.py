@@ -49,6 +49,15 @@ def test_features_are_extracted_once_and_everything_else_follows_from_them():
     assert torch.equal(Bank(normal(3, 2)).logits, normal(3, 2))
 
 
+def test_features_lie_on_one_device_wherever_they_come_from(tmp_path, monkeypatch):
+    monkeypatch.setenv("GANBENCH_CACHE", str(tmp_path))
+    monkeypatch.setattr(keeping, "WORTH_S", 0.0)
+    x, device = normal(6, 4), torch.device("meta")
+    banks = [Bank(x, Counting(), shelf=shelf, device=device) for shelf in (None, Shelf("a"), Shelf("a"))]
+    assert [bank.features.device for bank in banks] == [device] * 3
+    assert Bank(x, lambda x: x.flatten(1), device=device).features.device == x.device
+
+
 def test_a_covariance_far_from_the_origin_loses_nothing():
     x = normal(500, 6)
     far = Bank(x + 1e5)

@@ -314,3 +314,9 @@ def test_a_stale_result_is_made_again_from_nothing(small, tmp_path):
     outcome = execute(Grid.load(small), tmp_path, Options(device="cpu"))
     assert [p.stage for p in outcome.run.todo] == ["stale"]
     assert json.loads(path.read_text())["facts"]["resumed"] == 0
+
+
+def test_processes_that_use_a_gpu_are_not_forked():
+    from ganbench.processes import context
+
+    assert context("cuda:0", tracing=True, compiling=True).get_start_method() == "spawn"

@@ -269,11 +269,18 @@ def test_other_work_is_what_the_machine_did_less_our_own(monkeypatch, tmp_path):
 
 
 def test_facts_of_a_gpu_are_read_from_its_tool(monkeypatch):
-    answers = {"--query-gpu": ["1980, 2619, 41, 120.5, 0x0"], "--query-compute-apps": ["4242", str(os.getpid())]}
-    monkeypatch.setattr(machine, "_ask", lambda index, query: answers[query.partition("=")[0]])
-    found = machine.gpu_state(0)
+    other, absent = "1", "999999999"  # the first process of every system, and a number above all
+    answers = {
+        f"--query-gpu={','.join(machine.GPU_FACTS)}": ["1980, 2619, 41, 120.5"],
+        "--query-gpu=clocks_throttle_reasons.active": ["0x0"],
+        "--query-compute-apps=pid": [other, str(os.getpid()), str(os.getppid())],
+    }
+    monkeypatch.setattr(machine, "_ask", lambda gpu, query: answers.get(query, []))
+    found = machine.gpu_state("GPU-a")
     assert found is not None
-    assert found["clocks.sm"] == "1980"
+    assert (found["clocks.sm"], found["throttled"]) == ("1980", "0x0")
     assert found["others"] == 1
-    monkeypatch.setattr(machine, "_ask", lambda index, query: [])
+    answers["--query-compute-apps=pid"] = [absent, "999999998"]  # those of the host: one of them is this process
+    assert machine.gpu_state(0) == {**found, "others": 1}
+    answers.clear()
     assert machine.gpu_state(0) is None
