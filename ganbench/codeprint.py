@@ -98,4 +98,19 @@ def _dump(tree: ast.Module) -> str:
             match body[0]:
                 case ast.Expr(value=ast.Constant(value=str())):
                     node.body = body[1:] or [ast.Pass()]
-    return ast.dump(tree, include_attributes=False)
+    return _text(tree)
+
+
+def _text(value: object) -> str:
+    """What ``ast.dump`` says in Python 3.11: later ones have other fields or leave some out, and a hash is for all."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_text, value))}]"
+    if not isinstance(value, ast.AST):
+        return repr(value)
+    fields = [
+        f"{name}={_text(part)}"
+        for name, part in ast.iter_fields(value)
+        # an optional field that is not there, and type parameters, which 3.12 brought
+        if not (part is None and getattr(type(value), name, ...) is None) and (part or name != "type_params")
+    ]
+    return f"{type(value).__name__}({', '.join(fields)})"

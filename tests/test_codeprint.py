@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import hashlib
+import sys
 import textwrap
 from pathlib import Path
 
@@ -33,6 +36,7 @@ class Other(Regularizer, name="other"):
 def ganbench_components():
     return [Mine, Other]
 """
+CORE = Path(codeprint.__file__).parent
 HELPER = "def square(x):\n    return x * x\n"
 
 
@@ -103,3 +107,37 @@ def test_a_cell_has_a_fingerprint_of_every_component_and_of_the_engine():
     )
     assert {"engine", "regularizer:r1", "metric:frechet-distance", "extractor:classifier"} == set(parts)
     assert codeprint.combined(parts) != codeprint.combined(parts | {"engine": "0"})
+
+
+EVERY_SYNTAX = """
+from __future__ import annotations
+from typing import Any as Whatever
+
+@property
+async def f(a, /, b: int = 1, *c, d=None, **e) -> None:
+    async with a as b, c: yield f"{d!r:>{e}} {a=}"
+    return
+
+class C(B, metaclass=M):
+    def g(self): return lambda x: {**x, 1: 2.5e-3, "é": b"0"}[..., 1:2, None]
+
+match x:
+    case {"a": [1, *_], **rest} if not rest: pass
+    case C(y=None) | True: raise E from None
+try: del x, y
+except* E: x: int
+else: x = y = [i async for i in (yield) if i]
+"""
+
+
+def test_the_text_of_code_is_that_of_python_311() -> None:
+    """Results of one Python are not stale under another."""
+    text = codeprint._text(ast.parse(EVERY_SYNTAX))
+    assert hashlib.sha256(text.encode()).hexdigest()[:12] == "d188bfd3fe17"
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="later ones dump other fields")
+def test_the_text_of_code_is_what_python_311_dumps() -> None:
+    for source in [EVERY_SYNTAX, *(path.read_text(encoding="utf-8") for path in CORE.glob("*.py"))]:
+        tree = ast.parse(source)
+        assert codeprint._text(tree) == ast.dump(tree)
