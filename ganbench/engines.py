@@ -143,7 +143,8 @@ class Together:
         """Stack the trainers' states; what was compiled for another number of them is of no use."""
         states = [t.state._replace(logs={}) for t in self.trainers]
         whole = stack(states) if self.mapped else states[0]
-        self.form = Packed(whole) if self.compiled else Listed(whole)
+        on_gpu = self.trainers[0].device.type == "cuda"  # where each tensor costs a launch to move
+        self.form = Packed(whole) if self.compiled or on_gpu else Listed(whole)
         self.state = self.form.closed(whole)
         self.last: dict[str, Tensor] = {}
         self.feeds = [t.feed for t in self.trainers]
@@ -263,14 +264,14 @@ class _Traced(_Kind):
     def advance(self, state: Flat, steps: Sequence[Flat]) -> tuple[Flat, dict[str, Tensor]]:
         if self.fresh:
             self._try(state, steps[0])
-        return super().advance(state, steps) if self.graph is None else _repeated(self.graph, state, steps)
+        return super().advance(state, steps) if self.graph is None else self.graph.advance(state, steps)
 
     def _try(self, state: Flat, inputs: Flat) -> None:
         """Trace the step, and give the graph up if that cannot be done."""
         assert self.graph is not None
         self.fresh = False
         try:
-            self.graph([*state, *inputs])
+            self.graph.advance(state, [inputs])
         except ContractError:
             raise
         except Exception as error:  # a plugin may do anything with a tensor; an error of its own comes again
@@ -280,13 +281,6 @@ class _Traced(_Kind):
             self.graph = None
             why = f"{type(error).__name__}: {error}".splitlines()[0]
             sys.stderr.write(f"the step cannot be traced, so that Python runs it, slower: {why}\n")
-
-
-def _repeated(graph: Graph, state: Flat, steps: Sequence[Flat]) -> tuple[Flat, dict[str, Tensor]]:
-    n, out = len(state), state
-    for inputs in steps:
-        out = graph([*out[:n], *inputs])
-    return out[:n], dict(zip(graph.logs, out[n:], strict=True))
 
 
 class _Compiled(_Kind):
@@ -301,9 +295,9 @@ class _Compiled(_Kind):
     def advance(self, state: Flat, steps: Sequence[Flat]) -> tuple[Flat, dict[str, Tensor]]:
         if self.fresh:
             begun = now()
-            self.graph([*state, *steps[0]])
+            self.graph.advance(state, steps[:1])
             self._compiled_in(now() - begun)
-        return _repeated(self.graph, state, steps)
+        return self.graph.advance(state, steps)
 
     def _compiled_in(self, seconds: float) -> None:
         self.fresh = False

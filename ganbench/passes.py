@@ -85,7 +85,7 @@ def single_elements(traced: fx.GraphModule) -> None:
 
 def fold(traced: fx.GraphModule) -> None:
     """What depends on no input is computed once, now; a single number becomes part of the operation it enters."""
-    known: dict[fx.Node, Tensor] = {}
+    known: dict[fx.Node, Tensor] = _constants(traced)
     for node in list(_free(traced)):
         value = node.meta.get("val")
         if not isinstance(value, Tensor) or value.numel() > BIG or value.layout != torch.strided:
@@ -97,6 +97,8 @@ def fold(traced: fx.GraphModule) -> None:
             args, kwargs = fx.node.map_arg((node.args, node.kwargs), known.__getitem__)
             known[node] = node.target(*args, **kwargs)  # type: ignore[operator] # an operation
     for node, number in known.items():
+        if node.op == "get_attr":
+            continue
         inner = all(user in known for user in node.users)
         if inner or (node.target not in FILLED and _into_users(traced, node, number) and not node.users):
             continue
@@ -107,6 +109,17 @@ def fold(traced: fx.GraphModule) -> None:
         kept.meta |= node.meta
         kept.meta["filled"] = _filling(node)
         node.replace_all_uses_with(kept)
+
+
+def _constants(traced: fx.GraphModule) -> dict[fx.Node, Tensor]:
+    """Small tensors that the step holds and does not write to."""
+    written = _written(traced)
+    held = {n: operator.attrgetter(str(n.target))(traced) for n in traced.graph.find_nodes(op="get_attr")}
+    return {
+        node: value
+        for node, value in held.items()
+        if isinstance(value, Tensor) and value.numel() <= BIG and not written & _memory(node)
+    }
 
 
 def _into_users(traced: fx.GraphModule, node: fx.Node, number: Tensor) -> bool:
@@ -175,15 +188,18 @@ def join_sums(traced: fx.GraphModule) -> None:
 
 def _free(traced: fx.GraphModule) -> Iterator[fx.Node]:
     """The operations that share memory with nothing that is written in place."""
-    written: set[int] = set()
-    for node in traced.graph.nodes:
-        if _writes(node):
-            written |= {m for source in node.all_input_nodes for m in _memory(source)}
+    written = _written(traced)
     for node in list(traced.graph.nodes):
         if node.op != "call_function" or _writes(node) or node.target is operator.getitem or not _memory(node):
             continue
         if not written & {m for n in (node, *node.all_input_nodes) for m in _memory(n)}:
             yield node
+
+
+def _written(traced: fx.GraphModule) -> set[int]:
+    """The memory that something is written into."""
+    sources = (source for node in traced.graph.nodes if _writes(node) for source in node.all_input_nodes)
+    return {m for source in sources for m in _memory(source)}
 
 
 def _writes(node: fx.Node) -> bool:

@@ -39,7 +39,7 @@ LAYERS = (
     "choices family",
     "compiled",
     "axes board exclude foreach isolation players sheets verdicts verify",
-    "inputs lift",
+    "captured inputs lift",
     "graph grid progress sentences views",
     "conformance doctor plan report scaffold schema trained training watch",
     "dirac engines gallery given",
