@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ganbench.forms import Flat
+from ganbench.memory import lacked
 
 WARM_UP = 3
 """Calls before a capture: what allocates, loads or chooses at first must have done so."""
@@ -105,9 +106,9 @@ def _capturing(graph: torch.cuda.CUDAGraph, stream: torch.cuda.Stream) -> Iterat
         # other threads may go on with what they do, such as loading data
         with torch.cuda.graph(graph, pool=_pool(), capture_error_mode="thread_local"):
             yield
-    except torch.OutOfMemoryError:
-        raise
     except Exception as error:
+        if lacked(error):
+            raise
         _pool.cache_clear()  # nobody knows what is left in it
         raise CaptureError(f"{type(error).__name__}: {error}".splitlines()[0]) from error
     finally:
