@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -15,6 +15,7 @@ from ganbench.samples import Sampler, Samples
 from ganbench.seeding import stream
 from ganbench.state import Side, Slots, Turn, Turns
 from ganbench.streaming import Streamed, placed
+from ganbench.transfer import moved, stacked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,9 +27,12 @@ CHUNK = 16
 """torch draws normal numbers in chunks of 16: several draws of a multiple of it are one draw of their total."""
 BLOCK_STEPS, BLOCK_BYTES = 32, 4 * 2**20
 """Limits of what is drawn at once for one seed: enough that calls do not count, and not more than caches hold."""
+GPU_BLOCK_BYTES = 4 * BLOCK_BYTES
+"""The same for a GPU, whose caches it passes by: a block is drawn while the device is at the one before."""
 AHEAD = 16
 """Batches of endless data that are one draw, if they are no more than ``BLOCK_BYTES``: numbers depend on it."""
 PLAYERS: tuple[Side, Side] = ("d", "g")
+HOST = torch.device("cpu")
 
 
 class Shuffled:
@@ -50,7 +54,7 @@ class Shuffled:
             self.order = torch.cat([self.order, torch.randperm(len(self.samples), generator=self.rng)])
         chosen, self.order = self.order[:n], self.order[n:]
         if not isinstance(self.samples, Streamed):
-            return self.samples.take(chosen.to(self.samples.device))
+            return self.samples.take(moved(chosen, self.samples.device))
         batch = self.samples.take(chosen)
         self.samples.expect(self.order, n)
         return batch
@@ -152,6 +156,53 @@ class _Normal:
         return Samples(torch.randn(n, self.latent, generator=rng, dtype=self.dtype))
 
 
+class Drawn(NamedTuple):
+    """The inputs of ``n`` steps of one seed before they are dealt out to turns.
+
+    Args:
+        real: [n, turns of D, B, *shape].
+        labels: [n, turns of D, B], or None.
+        latents: [n, turns, B, latent], the generator's last.
+        noise: for each turn of a step, the noise of each regularizer with a leading axis [n].
+        redrawn: for each turn of a step, the buffers of D that were drawn anew, with a leading axis [n].
+    """
+
+    real: Tensor
+    labels: Tensor | None
+    latents: Tensor
+    noise: list[tuple[Slots, ...]]
+    redrawn: list[Slots]
+
+    def turns(self) -> Turns:
+        """The turns, with a leading axis [n]."""
+        real, labels, latents, noise, redrawn = self
+        turns = [
+            Turn(real[:, i], None if labels is None else labels[:, i], latents[:, i], noise[i], redrawn[i])
+            for i in range(real.shape[1])
+        ]
+        last = turns[-1]
+        return Turns(tuple(turns), Turn(last.real, last.labels, latents[:, -1], noise[-1], redrawn[-1]))
+
+
+def together(drawn: Sequence[Drawn], device: torch.device) -> Drawn:
+    """What several seeds are fed, on ``device``: a seed axis before that of the batch, each piece in one copy.
+
+    The tensors of a turn of a step are contiguous.
+    """
+
+    def slots(dicts: Sequence[Slots]) -> Slots:
+        return {name: stacked([d[name] for d in dicts], 1, device) for name in dicts[0]}
+
+    labels = [d.labels for d in drawn if d.labels is not None]
+    return Drawn(
+        stacked([d.real for d in drawn], 2, device),
+        stacked(labels, 2, device) if labels else None,
+        stacked([d.latents for d in drawn], 2, device),
+        [tuple(map(slots, zip(*turn, strict=True))) for turn in zip(*(d.noise for d in drawn), strict=True)],
+        [slots(turn) for turn in zip(*(d.redrawn for d in drawn), strict=True)],
+    )
+
+
 class Feed:
     """The inputs of every step of one trial. Two cells with one seed get the same data and latents in the same order.
 
@@ -191,9 +242,10 @@ class Feed:
 
     @property
     def longest(self) -> int:
-        """How many steps are drawn at once: what fits into ``BLOCK_BYTES``."""
+        """How many steps are drawn at once: what fits into ``BLOCK_BYTES``, on a GPU ``GPU_BLOCK_BYTES``."""
         values = self.batch * (self.latent + math.prod(self.shape)) * (self.d_turns + 1)
-        return max(1, min(BLOCK_STEPS, BLOCK_BYTES // (values * self.dtype.itemsize)))
+        most = BLOCK_BYTES if self.device.type == "cpu" else GPU_BLOCK_BYTES
+        return max(1, min(BLOCK_STEPS, most // (values * self.dtype.itemsize)))
 
     def turns(self, active: Sequence[bool]) -> Turns:
         """The inputs of the next step, in which the regularizers marked ``active`` take part."""
@@ -208,20 +260,26 @@ class Feed:
 
         They are the numbers that ``n`` calls for one step draw. Latents are drawn into ``room``, one seed's, if given.
         """
+        real, labels, latents, noise, redrawn = self.drawn(active, n, room)
+        to = self.device
+        whole = Drawn(
+            moved(real, to),
+            None if labels is None else moved(labels, to),
+            moved(latents, to),
+            [tuple(_moved(slots, to) for slots in turn) for turn in noise],
+            [_moved(slots, to) for slots in redrawn],
+        )
+        return whole.turns()
+
+    def drawn(self, active: Sequence[bool], n: int, room: Tensor | None = None) -> Drawn:
+        """As :meth:`block`, on the host, but for real samples that lie on the device."""
         drawn = self.real.batches(n * self.d_turns)
-        x = drawn.x.to(self.device, self.dtype).view(n, self.d_turns, *drawn.x.shape[1:])
-        y = None if drawn.y is None else drawn.y.to(self.device).view(n, self.d_turns, self.batch)
+        x = drawn.x.to(self.dtype).view(n, self.d_turns, *drawn.x.shape[1:])
+        y = None if drawn.y is None else drawn.y.view(n, self.d_turns, self.batch)
         into = None if room is None else room[:n].flatten(0, 1)
-        latents = self.latents.batches(n * (self.d_turns + 1), into).to(self.device, non_blocking=True)
+        latents = self.latents.batches(n * (self.d_turns + 1), into)
         latents = latents.view(n, self.d_turns + 1, self.batch, self.latent)
-        noise = self._noise(active, n)
-        redrawn = self._redrawn(n)
-        turns = [
-            Turn(x[:, i], None if y is None else y[:, i], latents[:, i], noise[i], redrawn[i])
-            for i in range(self.d_turns)
-        ]
-        last = turns[-1]
-        return Turns(tuple(turns), Turn(last.real, last.labels, latents[:, -1], noise[-1], redrawn[-1]))
+        return Drawn(x, y, latents, self._noise(active, n), self._redrawn(n))
 
     def _noise(self, active: Sequence[bool], n: int) -> list[tuple[Slots, ...]]:
         """For each turn of a step, the noise of each regularizer with a leading axis [n]."""
@@ -231,7 +289,7 @@ class Feed:
             drawn: list[list[Slots]] = []
             if on and r.uses("noise"):
                 batches = [
-                    Batch(player=p, size=size, shape=shape, latent=self.latent, dtype=self.dtype, device=self.device)
+                    Batch(player=p, size=size, shape=shape, latent=self.latent, dtype=self.dtype, device=HOST)
                     for p in PLAYERS
                 ]
                 order = [batches[0]] * self.d_turns + [batches[1]]
@@ -270,6 +328,10 @@ class Feed:
 def _joined(steps: Sequence[Slots]) -> Slots:
     """The tensors of several steps, with a leading axis."""
     return {name: torch.stack([step[name] for step in steps]) for name in (steps[0] if steps else {})}
+
+
+def _moved(slots: Slots, device: torch.device) -> Slots:
+    return {name: moved(value, device) for name, value in slots.items()}
 
 
 def split(block: Turns, n: int) -> list[Turns]:

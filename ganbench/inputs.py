@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from ganbench.feed import Feed
+from ganbench.feed import Feed, together
 from ganbench.forms import Flat
 from ganbench.state import Turns
 
@@ -22,11 +22,20 @@ def block(
     of a step has a leading seed axis if ``mapped``; its strides do not depend on ``n``. Latents may lie in ``room``
     (:func:`room_for`), from which those of the block before are gone then.
     """
+    if mapped and feeds[0].device.type != "cpu":
+        return _sent(feeds, active, n)
     turns = (
         _stacked(feeds, active, n, room_for(feeds) if room is None else room) if mapped else feeds[0].block(active, n)
     )
     leaves = [leaf for leaf in pytree.tree_leaves(turns) if isinstance(leaf, Tensor)]
     return turns, [list(step) for step in zip(*(leaf.unbind(int(mapped)) for leaf in leaves), strict=True)]
+
+
+def _sent(feeds: Sequence[Feed], active: Sequence[bool], n: int) -> tuple[Turns, list[Flat]]:
+    """As :func:`block` for many seeds on a GPU: the steps lie apart, and the seeds of each together."""
+    turns = together([feed.drawn(active, n) for feed in feeds], feeds[0].device).turns()
+    leaves = [leaf for leaf in pytree.tree_leaves(turns) if isinstance(leaf, Tensor)]
+    return turns, [list(step) for step in zip(*(leaf.unbind() for leaf in leaves), strict=True)]
 
 
 def room_for(feeds: Sequence[Feed]) -> Tensor | None:

@@ -84,13 +84,12 @@ class Network:
         return bool(self._redrawn)
 
     def redraw(self, size: int, rng: torch.Generator) -> Params:
-        """New values of the buffers of every :class:`Redrawn` part, for a batch of ``size``, in their own type."""
+        """New values, on the CPU, of the buffers of every :class:`Redrawn` part, for batches of ``size``."""
         drawn: Params = {}
         for path, part in self._redrawn:
             for name, value in part.redraw(size, rng).items():
                 full = f"{path}.{name}" if path else name
-                like = self.buffers[full]
-                drawn[full] = value.to(like.device, like.dtype, non_blocking=True)
+                drawn[full] = value.to(self.buffers[full].dtype)
         return drawn
 
     def __call__(self, params: Params, buffers: Params, *inputs: Tensor | bool | str | None) -> tuple[Tensor, Params]:

@@ -92,6 +92,8 @@ class Batch:
         size: B.
         shape: of one sample.
         latent: dimension of the latents.
+        dtype: of what is drawn.
+        device: where it is drawn: the host; a step finds it where the networks are.
     """
 
     player: Side

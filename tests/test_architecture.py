@@ -20,7 +20,8 @@ CORE = Path(ganbench.__file__).parent
 ZOO = CORE.parent / "plugins" / "ganbench_zoo"
 LOGGERS = CORE.parent / "plugins" / "ganbench_loggers"
 LAYERS = (
-    "canvas charts errors eta hookspecs memory neighbours passes samples seeding state stats timing torchscript",
+    "canvas charts errors eta hookspecs memory neighbours passes samples seeding state stats timing",
+    "torchscript transfer",
     "forms sizes",
     "machine pacing pictures",
     "bank component derivatives devices effects observers processes ranking records table text",

@@ -13,7 +13,7 @@ from ganbench import checkpoint
 from ganbench.errors import ContractError
 from ganbench.forms import Form, Listed, Packed
 from ganbench.grid import Cell, Grid, Trial
-from ganbench.inputs import block, room_for
+from ganbench.inputs import _sent, block, room_for
 from ganbench.lift import stack
 from ganbench.registry import Registry
 from ganbench.state import State
@@ -86,6 +86,24 @@ def test_the_inputs_of_a_block_are_those_of_each_seed_and_step(cell: Cell, tmp_p
         turns, steps = block(together, (True, True), n, mapped=True)
         assert len(steps) == n
         for inputs in steps:
+            strides.add(tuple(t.stride() for t in inputs))
+            expected = [Form(turns).closed(feed.turns((True, True))) for feed in alone]
+            assert all(
+                torch.equal(t, torch.stack(one)) for t, one in zip(inputs, zip(*expected, strict=True), strict=True)
+            )
+    assert len(strides) == 1
+
+
+@pytest.mark.parametrize("latent", [3, 16])
+def test_a_gpu_is_fed_the_same_in_one_piece_for_each_kind(cell: Cell, tmp_path: Path, latent: int) -> None:
+    cell = dataclasses.replace(cell, generator=dataclasses.replace(cell.generator, latent=latent))
+    together, alone = (([t.feed for t in trainers(cell, tmp_path)]) for _ in range(2))
+    strides = set()
+    for n in (3, 1, 5):
+        turns, steps = _sent(together, (True, True), n)
+        assert len(steps) == n
+        for inputs in steps:
+            assert all(t.is_contiguous() for t in inputs)
             strides.add(tuple(t.stride() for t in inputs))
             expected = [Form(turns).closed(feed.turns((True, True))) for feed in alone]
             assert all(
