@@ -6,8 +6,10 @@ import gc
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 LACKING = re.compile(r"out of memory|can't allocate memory|not enough memory|_STATUS_ALLOC_FAILED")
 """What libraries write where they raise an error of no type of its own: torch's allocator of the CPU, its interpreter,
@@ -16,6 +18,8 @@ which passes on the text of an error alone, cuBLAS, cuDNN and the compiler of ke
 
 def lacked(error: BaseException) -> str:
     """The line of ``error``, or of one that it came from, that says that memory ran out; empty if none does."""
+    import torch
+
     for found in _chain(error):
         text = str(found)
         if isinstance(found, torch.OutOfMemoryError | MemoryError):
@@ -40,6 +44,8 @@ def give_back(device: torch.device) -> None:
     """Free what nothing refers to any more, cycles and what torch keeps of a GPU for later included."""
     gc.collect()
     if device.type == "cuda":
+        import torch
+
         torch.cuda.empty_cache()
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from ganbench import choices, codeprint, family
+from ganbench import choices, codeprint, family, widths
 from ganbench.dataset import Dataset
 from ganbench.errors import ResultsError
 from ganbench.grid import Combination, Grid, Trial
@@ -54,6 +54,8 @@ class Plan:
     trials: Sequence[Planned]
     seeds: tuple[int, ...]
     notes: Sequence[str] = ()
+    widths: Mapping[str, int] = field(default_factory=dict)
+    """The most trials in one step, by :func:`widths.kind`, of those that have run out of memory."""
 
     @property
     def skipped(self) -> list[Combination]:
@@ -89,7 +91,8 @@ class Plan:
         for planned in todo:
             groups.setdefault(of[planned.trial.cell.id], []).append(planned)
         together = [i for i in groups if families[i].cells[0].stacked]
-        dealt = dict(zip(together, family.deal([groups[i] for i in together], workers, most), strict=True))
+        limits = [min(most, self.widths.get(widths.kind(families[i].cells[0]), most)) for i in together]
+        dealt = dict(zip(together, family.deal([groups[i] for i in together], workers, limits), strict=True))
         return [
             Stack(members, families[i].numbers)
             for i, group in groups.items()
@@ -121,8 +124,12 @@ def make(
         planned += [inspect(Trial(combination.cell, seed), folder, code) for seed in chosen]
     trained = [c.cell for c in combinations if c.skip is None]
     engines = choices.notes(trained, chosen_engines)
-    notes = (*grid.notes, *engines, *_advice(combinations), *absent(p for p in planned if p.stage in TO_RUN))
-    return Plan(grid.name, combinations, planned, chosen, notes)
+    known = widths.read(folder)
+    notes = (
+        *(*grid.notes, *engines, *widths.notes(known)),
+        *(*_advice(combinations), *absent(p for p in planned if p.stage in TO_RUN)),
+    )
+    return Plan(grid.name, combinations, planned, chosen, notes, {key: w.most for key, w in known.items()})
 
 
 def _advice(combinations: Sequence[Combination]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from ganbench import choices, claims, environment, heartbeat
+from ganbench import choices, claims, environment, heartbeat, widths
 from ganbench import plan as planning
 from ganbench.choices import OPEN, candidates
 from ganbench.choosing import choose
@@ -113,7 +113,7 @@ def execute(grid: Grid, results: Path, options: Options, display: Display | None
         raise ConfigError("tf32 is arithmetic of NVIDIA GPUs, and this run is on the CPU", place="[run].precision")
     threads = grid.settings.threads or 1
     workers = _workers(options, devices, threads)
-    if _choose(plan, folder, grid, options, display or Silent(), devices[0], threads, workers):
+    if _choose(plan, folder, grid, options, display or Silent(), devices, threads, workers):
         plan = make()
     run = _run(grid, folder, plan, plan.to_run(options.retry), devices, workers)
     with only_driver(folder):
@@ -192,7 +192,14 @@ def _tidy(driver: Driver) -> None:
 
 
 def _choose(  # what a choice depends on, and whom to tell
-    plan: Plan, folder: Path, grid: Grid, options: Options, display: Display, device: str, threads: int, workers: int
+    plan: Plan,
+    folder: Path,
+    grid: Grid,
+    options: Options,
+    display: Display,
+    devices: Sequence[str],
+    threads: int,
+    workers: int,
 ) -> bool:
     """Measure and keep the engines of the cells whose engine is open, if there are any."""
     cells = [c.cell for c in plan.combinations if c.skip is None]
@@ -205,9 +212,11 @@ def _choose(  # what a choice depends on, and whom to tell
             plan.seeds,
             candidates(grid.settings),
             display.note,
+            partial(widths.record, folder),
             workers=workers,
             most=grid.settings.stack,
-            device=device,
+            sharing=-(-workers // len(devices)),
+            device=devices[0],
             threads=threads,
             plugins=tuple(located(p, Path.cwd()) for p in (*grid.plugin_files, *options.plugins)),
             without=(*grid.settings.without, *options.without),

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from ganbench import choices, choosing, compiled
+from ganbench import choices, choosing, compiled, trying, widths
 from ganbench.cell import Cell
 from ganbench.choices import Choice, candidates, least
-from ganbench.choosing import Question
 from ganbench.grid import Grid
 from ganbench.registry import Registry
 from ganbench.runner import Options, execute
 from ganbench.settings import Settings
+from ganbench.trying import Question
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def small_auto(small: dict[str, Any]) -> dict[str, Any]:
 def fused_is_chosen(monkeypatch: pytest.MonkeyPatch) -> list[Question]:
     asked: list[Question] = []
 
-    def answer(question: Question) -> Choice:
+    def answer(question: Question, narrow: object) -> Choice:
         asked.append(question)
         return Choice("fused", "it took least", "", {"serial": 2.0, "fused": 1.0})
 
@@ -109,12 +109,12 @@ def test_few_steps_are_not_measured(small_auto: dict[str, Any], tmp_path: Path) 
     assert "too few" in choice.why
 
 
-def question(small: dict[str, Any], **axes: Any) -> Question:
+def question(small: dict[str, Any], seeds: tuple[int, ...] = (0, 1), **axes: Any) -> Question:
     table = {"run": small["run"] | {"engine": "serial", "compile": False}, "grid": small["grid"] | axes}
     cells = [c.cell for c in Grid.load(table).combinations(Registry.load(trouble()))]
     specs = tuple(cell.spec for cell in cells)
-    stacks = choosing._stacks(cells, (0, 1), workers=1, most=64)
-    return Question(specs, (0, 1), stacks, ("serial", "fused"), (1,) * len(cells), "cpu", 1, trouble(), ())
+    stacks = choosing._stacks(cells, seeds, workers=1, most=64)
+    return Question(specs, seeds, stacks, ("serial", "fused"), (1,) * len(cells), "cpu", 1, trouble(), ())
 
 
 def trouble() -> tuple[Path, ...]:
@@ -122,10 +122,10 @@ def trouble() -> tuple[Path, ...]:
 
 
 def test_both_engines_are_timed(small: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choosing, "BRIEF", 0.0)
-    monkeypatch.setattr(choosing, "SERIAL_S", 0.05)
-    monkeypatch.setattr(choosing, "OTHER_S", 0.05)
-    choice = choosing.answer(question(small))
+    monkeypatch.setattr(trying, "BRIEF", 0.0)
+    monkeypatch.setattr(trying, "SERIAL_S", 0.05)
+    monkeypatch.setattr(trying, "OTHER_S", 0.05)
+    choice = trying.answer(question(small))
     assert set(choice.seconds) == {"serial", "fused"}
     assert all(seconds > 0 for seconds in choice.seconds.values())
     assert choice.engine == least(choice.seconds, "serial")
@@ -135,15 +135,15 @@ def test_short_trainings_may_be_traced_but_are_not_compiled(
     small: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in {"BRIEF": 0.0, "SERIAL_S": 0.05, "OTHER_S": 0.05}.items():
-        monkeypatch.setattr(choosing, name, value)
+        monkeypatch.setattr(trying, name, value)
     asked = dataclasses.replace(question(small), allowed=("serial", "fused", "serial+compiled", "fused+compiled"))
-    choice = choosing.answer(asked)
+    choice = trying.answer(asked)
     assert set(choice.seconds) == {"serial", "fused"}
     assert "of it tracing" in choice.why
 
 
 def test_brief_trainings_are_neither_traced_nor_compiled(small: dict[str, Any]) -> None:
-    choice = choosing.answer(question(small))
+    choice = trying.answer(question(small))
     assert choice.engine == "serial"
     assert choice.why.startswith("trials that could share a step take")
 
@@ -151,19 +151,87 @@ def test_brief_trainings_are_neither_traced_nor_compiled(small: dict[str, Any]) 
 def test_a_cell_that_cannot_be_mapped_keeps_its_block_serial(
     small: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(choosing, "BRIEF", 0.0)
-    choice = choosing.answer(question(small, regularizer=["none", "asks-for-a-number"]))
+    monkeypatch.setattr(trying, "BRIEF", 0.0)
+    choice = trying.answer(question(small, regularizer=["none", "asks-for-a-number"]))
     assert choice.engine == "serial"
     assert "asks-for-a-number" in choice.why
     assert "cannot be mapped over seeds" in choice.why
 
 
+@pytest.mark.parametrize("allowed", [("serial", "fused"), ("fused",)])
+def test_a_stack_that_runs_out_of_memory_is_timed_narrower(
+    small: dict[str, Any], monkeypatch: pytest.MonkeyPatch, allowed: tuple[str, ...]
+) -> None:
+    for name, value in {"BRIEF": 0.0, "SHORT": 0.0, "SERIAL_S": 0.05, "OTHER_S": 0.05}.items():
+        monkeypatch.setattr(trying, name, value)
+    asked = question(small, (0, 1, 2, 3, 4), regularizer=["none", "crowded"])
+    crowded = dataclasses.replace(asked, stacks=asked.stacks[::-1], allowed=allowed)
+    heard: list[Any] = []
+    choice = trying.answer(crowded, lambda *message: heard.append(message))
+    assert set(choice.seconds) == set(allowed), choice.why
+    assert "5 trials in one step run out of memory; 3 trials in one step run out of memory; " in choice.why
+    cells = [Cell.from_spec(spec, Registry.load(trouble())) for spec in asked.specs]
+    narrowed = [(kind, width.most, dict(width.tried)) for what, kind, width in (m for m in heard if m[0] == "width")]
+    told = "CUDA out of memory. Tried to allocate 1 EiB."
+    assert narrowed == [(widths.kind(cells[1]), 3, {"5": told}), (widths.kind(cells[1]), 2, {"3": told})]
+    assert widths.kind(cells[0]) != widths.kind(cells[1])
+
+
+def test_what_was_measured_before_a_process_died_or_took_too_long_counts(
+    small: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Given:
+        exitcode, messages, ends = -11, [("choice", Choice("fused", "fused 1 s", ""))], True
+
+        def Pipe(self, *, duplex: bool) -> tuple[Any, Any]:  # noqa: N802 # multiprocessing's name
+            return self, self
+
+        def Process(self, **_: object) -> Any:  # noqa: N802 # multiprocessing's name
+            return self
+
+        def start(self) -> None: ...
+        def close(self) -> None: ...
+        def join(self) -> None: ...
+        def kill(self) -> None:
+            self.exitcode = -9
+
+        def is_alive(self) -> bool:
+            return not self.ends
+
+        def poll(self, timeout: float) -> bool:
+            return bool(self.messages) or self.ends
+
+        def recv(self) -> Any:
+            if not self.messages:
+                raise EOFError
+            return self.messages.pop()
+
+    monkeypatch.setattr(choosing, "context", lambda *_, **__: Given())
+    choice = choosing._asked(question(small), lambda *_: None)
+    assert choice.engine == "fused"
+    assert choice.why == "fused 1 s; measuring engines failed: its process was killed by SIGSEGV"
+    monkeypatch.setattr(Given, "messages", [])
+    choice = choosing._asked(question(small), lambda *_: None)
+    assert (choice.engine, choice.why) == ("serial", "measuring engines failed: its process was killed by SIGSEGV")
+    monkeypatch.setattr(Given, "ends", False)
+    monkeypatch.setattr(choosing, "PATIENCE", 0.0)
+    assert choosing._asked(question(small), lambda *_: None).why == "measuring engines failed: not done after 0 s"
+
+
+def test_stacks_are_cut_evenly_and_keep_their_trials() -> None:
+    trials = tuple((0, seed) for seed in range(9))
+    cut = trying.narrowed((trying.Shared(trials, ("optimizer.lr_g",)), trying.Shared(trials[:3], ())), 4)
+    assert [len(stack.trials) for stack in cut] == [3, 3, 3, 3]
+    assert sorted(t for stack in cut for t in stack.trials) == sorted(trials + trials[:3])
+    assert [stack.numbers for stack in cut].count(()) == 1
+
+
 def test_what_was_compiled_before_is_charged_as_the_cache_takes() -> None:
-    cold = choosing.charged((1, 2), (None, None), first_s=10.0, again_s=1.0, loading=0.5)
+    cold = trying.charged((1, 2), (None, None), first_s=10.0, again_s=1.0, loading=0.5)
     assert cold == 1.0 + 2 * 10.0 + 2 * 0.5  # measuring compiled the first cell
-    assert choosing.charged((2,), (None,), first_s=10.0, again_s=1.0, loading=0.0) == 1.0 + 10.0
-    assert choosing.charged((1, 2), (9.0, 8.0), first_s=1.2, again_s=1.0, loading=0.5) == 3 * 1.0 + 2 * 0.5
-    assert choosing.charged((1, 1), (9.0, None), first_s=1.2, again_s=1.0, loading=0.0) == 1.0 + 9.0
+    assert trying.charged((2,), (None,), first_s=10.0, again_s=1.0, loading=0.0) == 1.0 + 10.0
+    assert trying.charged((1, 2), (9.0, 8.0), first_s=1.2, again_s=1.0, loading=0.5) == 3 * 1.0 + 2 * 0.5
+    assert trying.charged((1, 1), (9.0, None), first_s=1.2, again_s=1.0, loading=0.0) == 1.0 + 9.0
 
 
 def test_a_sweep_is_charged_for_one_graph_and_falls_apart_where_it_would(
@@ -180,9 +248,9 @@ def test_a_sweep_is_charged_for_one_graph_and_falls_apart_where_it_would(
         (8, ("loss.smoothing", "regularizer.0.gamma")),
         (4, ("loss.smoothing",)),
     ]
-    assert choosing._took(cells, "serial+compiled", asked.stacks, "cpu") == [None] * 6
-    assert choosing._took(cells, "fused+compiled", asked.stacks, "cpu") == [None, None]
-    stacks, reason = choosing._stackable(cells, asked)
+    assert trying.took(cells, "serial+compiled", asked.stacks, "cpu") == [None] * 6
+    assert trying.took(cells, "fused+compiled", asked.stacks, "cpu") == [None, None]
+    stacks, reason = trying._stackable(cells, asked)
     assert not reason
     assert [(s.trials, s.numbers) for s in stacks] == [
         (((1, 0), (1, 1), (2, 0), (2, 1)), ("regularizer.0.gamma",)),
@@ -191,7 +259,7 @@ def test_a_sweep_is_charged_for_one_graph_and_falls_apart_where_it_would(
         (((3, 0), (3, 1)), ()),
     ]
     halves = [dataclasses.replace(stacks[0], trials=stacks[0].trials[i : i + 2]) for i in (0, 2)]
-    assert choosing._took(cells, "fused+compiled", halves, "cpu") == [None, 0.0], "the second takes the first's graph"
+    assert trying.took(cells, "fused+compiled", halves, "cpu") == [None, 0.0], "the second takes the first's graph"
 
 
 def test_a_note_of_a_compilation_is_of_the_graph_alone(

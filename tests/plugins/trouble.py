@@ -6,6 +6,7 @@ import sys
 import time
 
 import torch
+from torch._C._functorch import get_unwrapped, is_functorch_wrapped_tensor
 
 from ganbench import Regularizer, hookimpl
 
@@ -68,6 +69,41 @@ class OutOfMemory(Regularizer, name="out-of-memory"):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 EiB.")
 
 
+class Crowded(Regularizer, name="crowded"):
+    """A step of more than ``room`` trials needs more memory than there is, which shows after ``calls`` of noise."""
+
+    room: int = 2
+    calls: int = 0
+    widest = drawn = 0
+
+    def noise(self, batch, rng):
+        own = type(self)
+        own.drawn += 1
+        if 0 < self.calls < own.drawn and own.widest > self.room:
+            self.fail()
+        return {"jitter": batch.normal(rng, batch.size)}
+
+    def fail(self):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 EiB.\nOf the memory in use")
+
+    def d_penalty(self, at):
+        whole = at.real
+        while is_functorch_wrapped_tensor(whole):
+            whole = get_unwrapped(whole)
+        own = type(self)
+        own.widest = whole.shape[0] if whole.dim() > at.real.dim() else 1
+        if own.widest > self.room and not self.calls:
+            self.fail()
+        return 0.1 * (at.real_scores + at.noise["jitter"]).square().mean()
+
+
+class Killed(Crowded, name="killed"):
+    """The same, and the system kills the process."""
+
+    def fail(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 class Prints(Regularizer, name="prints"):
     """Writes to both streams."""
 
@@ -105,4 +141,17 @@ class AsksForANumber(Regularizer, name="asks-for-a-number"):
 
 @hookimpl
 def ganbench_components():
-    return [Crash, Raises, NotANumber, Sometimes, Hangs, Leaves, OutOfMemory, Prints, Drift, AsksForANumber]
+    return [
+        Crash,
+        Raises,
+        NotANumber,
+        Sometimes,
+        Hangs,
+        Leaves,
+        OutOfMemory,
+        Crowded,
+        Killed,
+        Prints,
+        Drift,
+        AsksForANumber,
+    ]
