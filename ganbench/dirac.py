@@ -20,12 +20,13 @@ from ganbench import checkpoint
 from ganbench.conformance.trial import Alternate, Descent, Logistic
 from ganbench.derivatives import Autograd
 from ganbench.errors import ConfigError, GanbenchError
+from ganbench.initial import initial_state
 from ganbench.loss import Loss
 from ganbench.networks import Network
 from ganbench.regularizer import Batch, Regularizer
 from ganbench.seeding import stream
 from ganbench.state import Side, Slots, State, Turn, Turns
-from ganbench.step import Game, initial_state
+from ganbench.step import Game
 
 if TYPE_CHECKING:
     from torch import Generator

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from ganbench.critic import Critic
 from ganbench.derivatives import Autograd
 from ganbench.errors import ContractError
+from ganbench.hooked import scalar
 from ganbench.loss import Loss
 from ganbench.networks import Network
 from ganbench.regularizer import Batch, DStep, GStep, Part, Regularizer
 from ganbench.seeding import stream
 from ganbench.state import Params, Side, Slots
-from ganbench.step import scalar
 
 Function = Callable[[Tensor], Tensor]
 

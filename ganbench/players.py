@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from ganbench.cell import Cell
+from ganbench.hooked import effective
 from ganbench.networks import Discriminator, Generator, Network
 from ganbench.samples import SampleSpec
 from ganbench.seeding import global_stream, stream
 from ganbench.state import Params, State
-from ganbench.step import effective_generator
 
 Which: TypeAlias = Literal["last", "ema"]
 """The last iterate of the generator, or its running average."""
@@ -44,8 +44,7 @@ def weights(cell: Cell, generator: Network, state: State, which: Which) -> Param
     """The generator's weights and buffers as it is sampled with."""
     chosen = state.ema if which == "ema" else state.g.params | state.g.buffers
     params = {name: chosen[name] for name in generator.params}
-    effective = effective_generator(params, cell.regularizers, state.regularizers)
-    return {**chosen, **effective}
+    return {**chosen, **effective("g", params, cell.regularizers, state.regularizers)}
 
 
 def latents(cell: Cell, n: int, rng: torch.Generator, device: torch.device) -> tuple[Tensor, Tensor | None]:

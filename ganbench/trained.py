@@ -13,13 +13,13 @@ from ganbench import checkpoint, codeprint, players
 from ganbench.cell import Cell
 from ganbench.errors import ConfigError, GanbenchError, ResultsError
 from ganbench.evaluation import generate
+from ganbench.initial import initial_state
 from ganbench.networks import Network
 from ganbench.players import Which
 from ganbench.records import read_json
 from ganbench.registry import Registry
 from ganbench.samples import Samples, SampleSpec
 from ganbench.state import State
-from ganbench.step import initial_state
 
 CPU = torch.device("cpu")
 

@@ -22,6 +22,7 @@ from ganbench.errors import ConfigError, ResultsError
 from ganbench.evaluation import Bench, check_spec, generate
 from ganbench.feed import Feed, runs, split
 from ganbench.grid import Trial
+from ganbench.initial import initial_state
 from ganbench.networks import Network
 from ganbench.pictures import sample_picture
 from ganbench.players import WHICH, Which
@@ -29,7 +30,7 @@ from ganbench.records import Record, Status, Value, append_line, read_json, read
 from ganbench.samples import Samples
 from ganbench.seeding import stream
 from ganbench.state import Params
-from ganbench.step import Game, initial_state
+from ganbench.step import Game
 from ganbench.timing import StepClock, now
 
 Report = Callable[[str, Mapping[str, Any]], None]

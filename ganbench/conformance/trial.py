@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ganbench.derivatives import Autograd
 from ganbench.feed import Feed
+from ganbench.initial import initial_state
 from ganbench.isolation import d_penalty, g_penalty
 from ganbench.loss import Loss
 from ganbench.networks import Network
@@ -19,7 +20,7 @@ from ganbench.regularizer import Regularizer
 from ganbench.samples import Samples
 from ganbench.seeding import global_stream, stream
 from ganbench.state import SIDES, Params, Side, Slots, State
-from ganbench.step import Game, initial_state
+from ganbench.step import Game
 from ganbench.update import Update
 
 BATCH, LATENT = 8, 4

@@ -7,10 +7,11 @@ from ganbench import Samples, stream
 from ganbench.derivatives import Autograd
 from ganbench.feed import Feed
 from ganbench.forms import Form
+from ganbench.initial import initial_state
 from ganbench.inputs import block
 from ganbench.lift import Transforms, over_seeds, stack
 from ganbench.networks import Network
-from ganbench.step import Game, initial_state
+from ganbench.step import Game
 from ganbench_zoo.losses import NonSaturating
 from ganbench_zoo.optimizers import Adam
 from ganbench_zoo.updates import Alternating

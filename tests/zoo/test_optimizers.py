@@ -4,7 +4,7 @@ from stepping import Training
 from torch import nn
 
 from ganbench import ConfigError, stream
-from ganbench.step import lazy_share
+from ganbench.hooked import lazy_share
 from ganbench_zoo.generator_side import PathLength
 from ganbench_zoo.optimizers import SGD, Adam, RMSprop
 from ganbench_zoo.optimizers_decoupled import AdamW

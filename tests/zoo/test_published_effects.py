@@ -18,10 +18,11 @@ from ganbench.cohort import run_trial
 from ganbench.derivatives import Autograd
 from ganbench.feed import Feed
 from ganbench.grid import Grid, Trial
+from ganbench.initial import initial_state
 from ganbench.networks import Network
 from ganbench.registry import Registry
 from ganbench.samples import Samples
-from ganbench.step import Game, initial_state
+from ganbench.step import Game
 from ganbench.training import Training
 from ganbench_zoo.losses import NonSaturating, Wasserstein
 from ganbench_zoo.networks import Point, Slope

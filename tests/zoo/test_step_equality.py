@@ -7,8 +7,9 @@ from torch.nn import functional as F  # noqa: N812 # torch's own name for it
 
 from ganbench import Batch, Turn, Turns, stream
 from ganbench.derivatives import Autograd
+from ganbench.initial import initial_state
 from ganbench.networks import Network
-from ganbench.step import Game, initial_state
+from ganbench.step import Game
 from ganbench_zoo import losses, regularizers
 from ganbench_zoo.losses import LeastSquares, NonSaturating
 from ganbench_zoo.optimizers import Adam

@@ -6,8 +6,9 @@ from torch import nn
 
 from ganbench import Turn, Turns
 from ganbench.derivatives import Autograd
+from ganbench.initial import initial_state
 from ganbench.networks import Network
-from ganbench.step import Game, initial_state
+from ganbench.step import Game
 from ganbench_zoo.losses import NonSaturating, Wasserstein
 from ganbench_zoo.optimizers import SGD
 from ganbench_zoo.regularizers import R1

@@ -10,8 +10,9 @@ from torch.nn.functional import softplus
 
 from ganbench import ConfigError, Turn, Turns, stream
 from ganbench.derivatives import Autograd
+from ganbench.initial import initial_state
 from ganbench.networks import Network
-from ganbench.step import Game, initial_state
+from ganbench.step import Game
 from ganbench.testing import check
 from ganbench_zoo import updates_first_order, updates_second_order
 from ganbench_zoo.losses import Hinge, NonSaturating, RelativisticPairing, Wasserstein
