@@ -124,9 +124,9 @@ class Hooked:
 
 def effective(player: Side, params: Params, regularizers: Sequence[Regularizer], slots: AllSlots) -> Params:
     """The parameters that the network of ``player`` is called with, in training and wherever it is sampled."""
-    for r, own in zip(regularizers, slots, strict=True):
+    for i, r in enumerate(regularizers):
         if r.acts_on(player) and r.uses("reparameterize"):
-            params = r.reparameterize(params, own[player])
+            params = r.reparameterize(params, slots[i][player])
     return params
 
 
