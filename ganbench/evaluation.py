@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +29,18 @@ CHUNK = 512
 """Samples generated at once ; BatchNorm is in its evaluation mode then, so it does not matter to the numbers."""
 NULL_UP_TO = 1024
 """Values in a sample up to which the null model is drawn: its covariance is decomposed."""
+
+
+@contextlib.contextmanager
+def whole_products() -> Iterator[None]:
+    """Products of float32 are of float32 inside, whatever a cell trains with: bounds on their rounding hold."""
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    kept = products.allow_tf32, convolutions.allow_tf32
+    products.allow_tf32 = convolutions.allow_tf32 = False
+    try:
+        yield
+    finally:
+        products.allow_tf32, convolutions.allow_tf32 = kept
 
 
 class Reading(dict[str, float]):
@@ -121,6 +134,7 @@ class Bench:
         drawn = gaussian(self.other.x, self.dataset.spec(), stream(self.seed, "eval-null"))
         return self.measure(Samples(drawn, self.other.y))
 
+    @whole_products()
     def measure(self, fake: Tensor | Samples, *, floor: bool = False) -> Reading:
         """Every measure of ``fake [n, *shape]`` against the reference; a metric draws from its own stream.
 

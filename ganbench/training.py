@@ -314,7 +314,8 @@ class Trainer:
     def generated(self, which: Which) -> Samples:
         """As many samples as an evaluation takes, of the same latents in every cell, for one seed."""
         latents, labels = players.evaluated(self.cell, self.trial.seed, self.bench.n, self.device)
-        return Samples(generate(self.generator, self.weights(which), latents, labels), labels)
+        made = generate(self.generator, self.weights(which), latents, labels)
+        return Samples(made, None if labels is None else labels.to(made.device))
 
     def _picture(self, path: Path, samples: Samples) -> None:
         with replacing(path) as partial:

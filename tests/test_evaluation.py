@@ -196,3 +196,22 @@ def test_the_null_model_has_the_moments_of_the_data_within_its_range():
     assert torch.allclose(torch.cov(drawn.T), torch.cov(x.T), atol=0.3)
     cut = gaussian(x, SampleSpec(shape=(3,), low=-1.0, high=1.0), torch.Generator().manual_seed(1))
     assert cut.abs().max() <= 1
+
+
+class Precision(Metric, name="precision-of-products"):
+    """What products are while it measures."""
+
+    measures = (Measure("tf32", None),)
+
+    def compute(self, fake, real, rng):
+        del fake, real, rng
+        return {"tf32": float(torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32)}
+
+
+def test_metrics_compute_whole_products_whatever_training_does(registry, monkeypatch):
+    for kind in (torch.backends.cuda.matmul, torch.backends.cudnn):
+        monkeypatch.setattr(kind, "allow_tf32", True)
+    bench = Bench.prepare(registry.create("dataset", "ring"), [Precision()], n=20, seed=0, device=CPU)
+    assert bench.measure(torch.zeros(20, 2)) == {"tf32": 0.0}
+    assert torch.backends.cuda.matmul.allow_tf32
+    assert torch.backends.cudnn.allow_tf32
