@@ -208,10 +208,14 @@ class Precision(Metric, name="precision-of-products"):
         return {"tf32": float(torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32)}
 
 
-def test_metrics_compute_whole_products_whatever_training_does(registry, monkeypatch):
-    for kind in (torch.backends.cuda.matmul, torch.backends.cudnn):
-        monkeypatch.setattr(kind, "allow_tf32", True)
+def test_metrics_compute_whole_products_whatever_training_does(registry):
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    kept = products.allow_tf32, convolutions.allow_tf32
     bench = Bench.prepare(registry.create("dataset", "ring"), [Precision()], n=20, seed=0, device=CPU)
-    assert bench.measure(torch.zeros(20, 2)) == {"tf32": 0.0}
-    assert torch.backends.cuda.matmul.allow_tf32
-    assert torch.backends.cudnn.allow_tf32
+    products.allow_tf32 = convolutions.allow_tf32 = True
+    try:
+        assert bench.measure(torch.zeros(20, 2)) == {"tf32": 0.0}
+        assert products.allow_tf32
+        assert convolutions.allow_tf32
+    finally:
+        products.allow_tf32, convolutions.allow_tf32 = kept
