@@ -18,6 +18,15 @@ settings.load_profile("ganbench")
 PLUGINS = Path(__file__).parent / "plugins"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--gpu-device",
+        default="cuda:0",
+        metavar="DEVICE",
+        help="where the tests in tests/gpu run; cpu: a rehearsal, less those that only a GPU can do",
+    )
+
+
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> None:
     import torch

@@ -1,0 +1,51 @@
+"""The device of these tests, and their order: long ones first, with a short one between, for workers that take turns."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from ganbench import engines
+
+HERE = Path(__file__).parent
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    ours = [item for item in items if HERE in item.path.parents]
+    rest = [item for item in items if HERE not in item.path.parents]
+    if not config.getoption("--gpu-device").startswith("cuda"):
+        away = [item for item in ours if "cuda" in getattr(item, "fixturenames", ())]
+        config.hook.pytest_deselected(items=away)
+        ours = [item for item in ours if item not in away]
+    long = [item for item in ours if item.get_closest_marker("slow")]
+    short = [item for item in ours if not item.get_closest_marker("slow")]
+    paired = itertools.chain.from_iterable(itertools.zip_longest(long, short))
+    items[:] = [item for item in paired if item is not None] + rest
+
+
+@pytest.fixture(scope="session")
+def device(pytestconfig: pytest.Config) -> str:
+    """What ``--gpu-device`` names; it must be there."""
+    asked: str = pytestconfig.getoption("--gpu-device")
+    if asked.startswith("cuda") and not torch.cuda.is_available():
+        pytest.fail(f"--gpu-device {asked}: torch {torch.__version__} finds no CUDA device", pytrace=False)
+    return asked
+
+
+@pytest.fixture(scope="session")
+def cuda(device: str) -> torch.device:
+    """The device, for what only a GPU can do: tests that ask for it are left out of a rehearsal."""
+    return torch.device(device)
+
+
+@pytest.fixture(autouse=True)
+def forgotten() -> Iterator[None]:
+    """No graph of another test, which would be taken for this one's."""
+    engines.forget()
+    yield
+    engines.forget()
