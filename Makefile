@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 # Of the comparison of engines: the minutes after which no case begins, and where its files go.
 MINUTES ?= 15
 BENCHMARKS ?= results/benchmarks
+# Of the tests on a GPU: processes at a time. Benchmarks run after them, alone.
+WORKERS ?= auto
 GOAL := $(or $(firstword $(MAKECMDGOALS)),test)
 
 # Each stamp says that .venv was made from the present pyproject.toml and constraints.txt.
@@ -17,7 +19,9 @@ REFERENCE_STAMP := $(VENV)/.installed-reference
 # The example plugin and the scripts behind the reference pages are not part of the package, so mypy is told of them.
 TYPED := docs/generate.py docs/simulate.py docs/measure_costs.py docs/benchmarks.py plugins/ganbench-example/src
 
-.DEFAULT_GOAL := help
+.DEFAULT_# Of the tests on a GPU: processes at a time. Benchmarks run after them, alone.
+WORKERS ?= auto
+GOAL := help
 .PHONY: help env quickstart test test-slow test-reference test-loggers benchmark gpu-check docs docs-check format clean
 .DELETE_ON_ERROR:
 
@@ -55,7 +59,8 @@ benchmark: $(DEV_STAMP) ## engines and steps against a hand-written loop, start-
 gpu-check: $(DEV_STAMP) ## the tests and benchmarks that need a CUDA device
 	@$(BIN)/python -c 'import sys, torch; sys.exit(0 if torch.cuda.is_available() else 1)' || \
 	  { echo "gpu-check: torch finds no CUDA device on this machine, so nothing was checked" >&2; exit 1; }
-	$(BIN)/python -m pytest -m gpu --benchmark-enable --ignore tests/reference
+	$(BIN)/python -m pytest -m gpu -n $(WORKERS) --maxschedchunk 1 --ignore tests/reference --ignore tests/benchmarks
+	$(BIN)/python -m pytest -m gpu tests/benchmarks --benchmark-enable
 	$(BIN)/python tests/benchmarks/engine_speed.py --device cuda --minutes $(MINUTES) -o $(BENCHMARKS)/gpu.json
 
 docs: $(DEV_STAMP) ## write the reference pages from the code

@@ -25,6 +25,20 @@ SMALL: dict[str, Any] = {
 }
 
 
+def toml(grid: dict[str, dict[str, object]]) -> str:
+    """The grid as a file; JSON values are TOML values but for tables, which are inline here."""
+
+    def value(item: object) -> str:
+        if isinstance(item, dict):
+            return "{ " + ", ".join(f"{k} = {value(v)}" for k, v in item.items()) + " }"
+        if isinstance(item, list):
+            return "[" + ", ".join(map(value, item)) + "]"
+        return json.dumps(item)
+
+    tables = [f"[{name}]\n" + "\n".join(f"{k} = {value(v)}" for k, v in table.items()) for name, table in grid.items()]
+    return "\n\n".join(tables)
+
+
 def labels(**changed: str) -> dict[str, str]:
     return dict.fromkeys(ROLES, "x") | {"dataset": "ring", "regularizer": "none"} | changed
 

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from making import toml
 
 from ganbench import driver
 from ganbench.devices import find_devices
@@ -123,20 +124,6 @@ def test_failed_trials_run_again_only_when_asked_or_when_their_code_changed(smal
     plugin.write_text(text.replace("raise ValueError('first try')", "return at.real_scores.mean() * 0"))
     assert run().returncode == 0
     assert statuses(tmp_path / "results" / "small") == {("mine", 0): "done"}
-
-
-def toml(grid: dict[str, dict[str, object]]) -> str:
-    """The grid as a file; JSON values are TOML values but for tables, which are inline here."""
-
-    def value(item: object) -> str:
-        if isinstance(item, dict):
-            return "{ " + ", ".join(f"{k} = {value(v)}" for k, v in item.items()) + " }"
-        if isinstance(item, list):
-            return "[" + ", ".join(map(value, item)) + "]"
-        return json.dumps(item)
-
-    tables = [f"[{name}]\n" + "\n".join(f"{k} = {value(v)}" for k, v in table.items()) for name, table in grid.items()]
-    return "\n\n".join(tables)
 
 
 def alive(marker: str) -> list[int]:

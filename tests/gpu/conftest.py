@@ -1,4 +1,4 @@
-"""The device of these tests, and their order: long ones first, with a short one between, for workers that take turns."""
+"""The device of these tests, and their order: long ones first, each with a short one, as workers take them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     ours = [item for item in items if HERE in item.path.parents]
     rest = [item for item in items if HERE not in item.path.parents]
     if not config.getoption("--gpu-device").startswith("cuda"):
-        away = [item for item in ours if "cuda" in getattr(item, "fixturenames", ())]
+        away = [item for item in ours if needs_gpu(item)]
         config.hook.pytest_deselected(items=away)
         ours = [item for item in ours if item not in away]
     long = [item for item in ours if item.get_closest_marker("slow")]
     short = [item for item in ours if not item.get_closest_marker("slow")]
     paired = itertools.chain.from_iterable(itertools.zip_longest(long, short))
     items[:] = [item for item in paired if item is not None] + rest
+
+
+def needs_gpu(item: pytest.Item) -> bool:
+    """Whether a test is about what a CPU has not: it asks for ``cuda``, or tries a precision that only GPUs have."""
+    precision = item.callspec.params.get("precision") if hasattr(item, "callspec") else None
+    return "cuda" in getattr(item, "fixturenames", ()) or precision == "tf32"
 
 
 @pytest.fixture(scope="session")
