@@ -39,7 +39,7 @@ def find_devices(asked: str) -> list[str]:
 
 def use(device: torch.device) -> None:
     """Make ``device`` the one on which this process's streams, events and graphs are, which a CPU needs not be."""
-    if device.type == "cuda":
+    if device.type == "cuda" and device.index is not None:
         import torch
 
         torch.cuda.set_device(device)
