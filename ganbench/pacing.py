@@ -127,14 +127,15 @@ def window(subject: Subject, calls: int) -> Window:
     return Window(calls * subject.stride, seconds, issued - begun, each)
 
 
-def warm_up(subject: Subject, paced: Paced, least: int = WARM_STEPS) -> float:
+def warm_up(subject: Subject, paced: Paced, least: int = WARM_STEPS, lasting: float | None = None) -> float:
     """Bring ``subject`` to a steady state and return the seconds of one of its steps then.
 
     It takes blocks of at least 5 steps and about 50 ms, each of whole periods, until two in a row have medians within
     2 % and at least 10 steps and 1 s have passed; it is given up after 200 steps and 2 s, or after 10 s. The very first
     step, which loads, allocates and compiles, should be behind it. ``least`` is for steps so slow that 10 of them are
-    too many: blocks are half of it.
+    too many: blocks are half of it. ``lasting`` is in place of the 1 s.
     """
+    shortest = WARM_SECONDS if lasting is None else lasting
     calls = _whole(subject, min(BLOCK, math.ceil(least / 2)))
     medians: list[float] = []
     seconds: list[float] = []
@@ -144,11 +145,11 @@ def warm_up(subject: Subject, paced: Paced, least: int = WARM_STEPS) -> float:
         medians.append(quantile(block.each, 0.5))
         seconds.append(block.seconds)
         done += block.steps
-        long = done >= least and sum(seconds) >= WARM_SECONDS
+        long = done >= least and sum(seconds) >= shortest
         # two clocks that show no time at all are equal, too
         steady = len(medians) > 1 and abs(medians[-1] - medians[-2]) <= STEADY * medians[-2]
-        spent = len(medians) > 1 and done >= MOST_STEPS and sum(seconds) >= 2 * WARM_SECONDS
-        late = sum(seconds) >= 10 * WARM_SECONDS
+        spent = len(medians) > 1 and done >= MOST_STEPS and sum(seconds) >= 2 * shortest
+        late = sum(seconds) >= 10 * shortest
         if (long and steady) or spent or late:
             paced.converged = steady
             paced.warm_up_s, paced.warm_up_steps = sum(seconds), done
@@ -171,6 +172,8 @@ def pace(
     budget: float,
     rounds: int = ROUNDS,
     warm_steps: int = WARM_STEPS,
+    warm_seconds: float | None = None,
+    window_seconds: float | None = None,
     warmed: Callable[[Subject], None] = lambda _: None,
 ) -> list[Paced]:
     """Time ``subjects`` against each other.
@@ -185,14 +188,17 @@ def pace(
         budget: seconds, from the first warm-up on, after which no round beyond ``rounds`` begins.
         rounds: to take in any case.
         warm_steps: to take at least before the first.
+        warm_seconds: that they last at least (default: :data:`WARM_SECONDS`).
+        window_seconds: that a window should last at least (default: :data:`WINDOW`).
         warmed: called after each warm-up, to count memory from then on.
     """
     begun = timing.now()
     found = [Paced(s.name) for s in subjects]
     calls = []
+    length = WINDOW if window_seconds is None else window_seconds
     for subject, paced in zip(subjects, found, strict=True):
-        step = warm_up(subject, paced, warm_steps)
-        calls.append(_whole(subject, math.ceil(WINDOW / step) if step > 0 else 1))
+        step = warm_up(subject, paced, warm_steps, warm_seconds)
+        calls.append(_whole(subject, math.ceil(length / step) if step > 0 else 1))
         warmed(subject)
     order = list(range(len(subjects)))
     number = 0

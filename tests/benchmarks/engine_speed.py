@@ -2,209 +2,202 @@
 
     python tests/benchmarks/engine_speed.py --device cpu --minutes 15 -o results/benchmarks/cpu.json
 
-With --prepare it only compiles, for which the machine need not be idle; a later run takes the graphs from the cache.
-All loops of a case are timed in turn in one process, by the protocol of the timing pass (docs/method.md): what slows
-the machine down slows all of them. The cases that matter most come first, so a budget cuts off the least. The file is
-written after each case; the same command goes on where it stopped, as long as machine and versions are the same.
+With --prepare it only compiles, for which the machine need not be idle; a later run takes the graphs from the cache,
+and with --only-cached leaves the others out. All loops of a case are timed in turn in one process, by the protocol of
+the timing pass (docs/method.md): what slows the machine down slows all of them. The cases that matter most come first,
+so a budget cuts off the least. The file is written after each case; the same command goes on where it stopped, as long
+as machine and versions are the same.
+
+With --jobs N, N graphs are compiled at a time; or N cases are built at a time, each in a process of its own, and then
+timed one after the other while the others wait.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
+import os
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))  # loops.py lies beside this file
+sys.path.insert(0, str(Path(__file__).parent))  # the other modules lie beside this file
 
-from loops import STACKS, ByHand, Noise, cell, trainer
+from apart import Child, Failed, answers, each
+from course import UNCOMPILED, Course, prepare
+from loops import STACKS
+from speed_cases import ENGINES, Case, Way, cases, compiled_ways
 
-from ganbench import Dataset, Discriminator, Generator, environment, pacing
-from ganbench.engines import engine_of
-from ganbench.machine import Watch, gpu_state
+from ganbench import environment
 from ganbench.records import read_json, write_json
-from ganbench.timer import DeviceMarks, Sentinel, several
 from ganbench.timing import now
-from ganbench.training import Trainer, utc
-from ganbench_zoo.datasets import Ring
-from ganbench_zoo.networks import MLPDiscriminator, MLPGenerator
-from ganbench_zoo.networks_dcgan import DCGANDiscriminator, DCGANGenerator
-from ganbench_zoo.networks_resnet import ResNetDiscriminator, ResNetGenerator
+from ganbench.training import utc
 
 SCHEMA = 1
-HAND, AGAIN = "by hand", "by hand, again"
-ROUNDS, SECONDS = 4, 20.0
-"""Rounds of a case that are always taken, and seconds for more while a ratio is not known to 1 %."""
-WARM_STEPS = 4
-"""A step of many seeds can take a second and more."""
-SLOWEST = 3.0
-"""Seconds of a step above which a loop is not timed: ten of them would take the time of a case."""
+SECONDS = 20.0
+"""Seconds of a case: it is over sooner when every ratio is known to 1 %."""
+PATIENCE = 90.0
+"""Seconds that cases may take to be built while others wait for it, and one to be timed beyond its own."""
+SHARE = 0.85
+"""Of a GPU's memory that processes may fill together."""
 
 
-@dataclass(frozen=True)
-class Networks:
-    """A pair of networks and the data they see, with the batch."""
+class Compared:
+    """The file, and what is to be measured for it."""
 
-    name: str
-    dataset: Dataset
-    generator: Generator
-    discriminator: Discriminator
-    batch: int
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args, self.until = args, now() + 60 * args.minutes
+        self.engines = args.engines.split(",")
+        self.gib = gpu_gib(args.device)
+        self.about = {"schema": SCHEMA, "device": args.device, "threads": 1, "machine": machine(args.device)}
+        kept = read_json(args.output) or {}
+        self.foreign = bool(kept) and {key: kept.get(key) for key in self.about} != self.about
+        self.found: dict[str, Any] = {case["name"]: case for case in kept.get("cases", [])}
+        asked = cases(args.device, [int(s) for s in args.seeds.split(",")], args.stacks.split(","))
+        words = args.networks.split(",")
+        self.left = [c for c in asked if any(w in c.networks.name for w in words) and not self._done(c)]
 
+    def _done(self, case: Case) -> bool:
+        """Whether the file has it; where graphs were not compiled in time, it may be asked for anew without a limit."""
+        rows = self.found.get(case.name, {}).get("rows")
+        again = not self.args.only_cached and any(row.get("error") == UNCOMPILED for row in rows or ())
+        return rows is not None and not again
 
-def networks(device: str) -> list[Networks]:
-    """The pairs of a device: those of a paper's size on a GPU, thinner ones on a CPU."""
-    gpu = device.startswith("cuda")
-    images = Noise(channels=3, side=32)
+    def remaining(self) -> float:
+        """Seconds until no case begins."""
+        return self.until - now()
 
-    def mlp(width: int, batch: int, latent: int = 64) -> Networks:
-        pair = MLPGenerator(width=width, latent=latent), MLPDiscriminator(width=width)
-        return Networks(f"mlp, width {width}, latent {latent}, batch {batch}", Ring(), *pair, batch)
-
-    def dcgan(width: int, batch: int) -> Networks:
-        pair = DCGANGenerator(width=width), DCGANDiscriminator(width=width)
-        return Networks(f"dcgan 32x32, width {width}, batch {batch}", images, *pair, batch)
-
-    def resnet(wide_g: int, wide_d: int, batch: int) -> Networks:
-        pair = ResNetGenerator(width=wide_g), ResNetDiscriminator(width=wide_d)
-        return Networks(f"resnet-sngan 32x32, widths {wide_g} and {wide_d}, batch {batch}", images, *pair, batch)
-
-    if gpu:
-        return [mlp(32, 64), mlp(32, 64, 4), mlp(128, 256), dcgan(64, 64), resnet(256, 128, 64)]
-    return [mlp(32, 64), mlp(32, 64, 4), mlp(128, 256), dcgan(8, 16), dcgan(16, 64), resnet(8, 8, 64)]
-
-
-@dataclass(frozen=True)
-class Case:
-    """One table: networks and a regularizer, and the numbers of seeds to train at once."""
-
-    networks: Networks
-    stack: str
-    seeds: tuple[int, ...]
-
-    @property
-    def name(self) -> str:
-        return f"{self.networks.name}, {self.stack}"
-
-
-def cases(device: str, seeds: Sequence[int], stacks: Sequence[str]) -> list[Case]:
-    """What to measure, the most wanted first: r1 with 8 seeds, then other numbers of seeds, then the rest."""
-    pairs = networks(device)
-    few = tuple(s for s in seeds if s in (1, 8)) or tuple(seeds)
-    more = tuple(s for s in seeds if s not in few)
-    first = [Case(pair, "r1", few) for pair in pairs if "r1" in stacks]
-    others = [Case(pair, stack, few) for stack in stacks if stack != "r1" for pair in pairs]
-    rest = [Case(pair, stack, more) for stack in stacks for pair in pairs] if more else []
-    return first + others + rest
-
-
-class Loop(DeviceMarks):
-    """One way to train some seeds, as a subject of the timing pass."""
-
-    period = 1
-
-    def __init__(self, name: str, advance: Any, lead: Trainer) -> None:
-        super().__init__(lead.device)
-        self.name, self.stride, self._advance = name, 1, advance
-
-    def advance(self) -> None:
-        self._advance(self.stride)
-
-
-def ways(engines: Sequence[str], seeds: Sequence[int]) -> Iterator[tuple[str, int]]:
-    """(engine, seeds trained at once): what maps no seeds trains one."""
-    for engine in engines:
-        yield from ((engine, n) for n in seeds if (n == 1) == engine.startswith("serial"))
-
-
-def hopeless(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """Engines that were slower than the loop for other numbers of seeds of the same case, and by how much."""
-    slower = [row for row in rows if row.get("high", 1.0) < 1.0 and row["seeds"] > 1]
-    return {row["engine"]: f"not timed: {row['trials']:.2f} with {row['seeds']} seeds" for row in slower}
-
-
-def prepare(case: Case, device: str, engines: Sequence[str]) -> None:
-    """Take the first step of every engine, so that the compiler has its graphs in its cache."""
-    parts = (case.networks.dataset, case.networks.generator, case.networks.discriminator, case.stack)
-    for engine, seeds in ways(engines, case.seeds):
-        if engine.endswith("compiled"):
-            made = cell(*parts, case.networks.batch, engine=engine)
-            engine_of([trainer(made, device, seed) for seed in range(seeds)]).advance(1)
-
-
-def measure(
-    case: Case, device: str, engines: Sequence[str], until: float, known: Sequence[dict[str, Any]] = ()
-) -> dict[str, Any]:
-    """The loops of one case, timed in turn; those that fail or are too slow say so.
-
-    ``known`` has what was found for other numbers of seeds: an engine that was slower than the loop there is not timed.
-    """
-    watch, pair = Watch(), case.networks
-    first: dict[str, float] = {}
-    wrong: dict[str, str] = {}
-    without = hopeless(known)
-    subjects: list[Loop] = []
-    parts = (pair.dataset, pair.generator, pair.discriminator, case.stack, pair.batch)
-
-    def add(name: str, engine: str, seeds: int) -> None:
-        if now() > until or engine in without:
-            wrong[name] = without.get(engine, "the time was up")
-            return
-        try:
-            trainers = [trainer(cell(*parts, engine=engine), device, seed) for seed in range(seeds)]
-            loop = Loop(name, engine_of(trainers).advance, trainers[0])
-            first[name] = several(loop)
-        except Exception as error:  # noqa: BLE001 # one engine that cannot does not spoil the others
-            wrong[name] = f"{type(error).__name__}: {error}".splitlines()[0]
-            return
-        step = pacing.window(loop, 1).seconds / loop.stride
-        if step > SLOWEST:
-            wrong[name] = f"a step takes {step:.1f} s"
-        else:
-            subjects.append(loop)
-
-    for name in (HAND, AGAIN):
-        like = trainer(cell(*parts), device)
-        loop = Loop(name, ByHand(like, case.stack, {"fused": True}).advance, like)
-        first[name] = several(loop)
-        subjects.append(loop)
-    listed = list(ways(engines, case.seeds))
-    for engine, seeds in listed:
-        add(f"{engine}, {seeds}", engine, seeds)
-    settings = {"rounds": ROUNDS, "budget": SECONDS, "warm_steps": WARM_STEPS}
-    found_all = pacing.pace(subjects, baseline=0, sentinel=Sentinel(torch.device(device)), **settings)
-    paced = {p.name: p for p in found_all}
-    rows = []
-    for engine, seeds in listed:
-        name = f"{engine}, {seeds}"
-        row: dict[str, Any] = {"engine": engine, "seeds": seeds}
-        if name in wrong:
-            rows.append(row | {"error": wrong[name]})
-            continue
-        found = paced[name]
-        times = pacing.ratio([seeds * ms for ms in paced[HAND].rounds], found.rounds)
-        assert times is not None  # every subject has all rounds
-        summary = found.summary()
-        rows.append(
+    def known(self, case: Case) -> list[dict[str, Any]]:
+        """What was found for other numbers of seeds."""
+        return [
             row
-            | {"step_ms": summary["step_ms"], "trials": times.mean, "low": times.low, "high": times.high}
-            | {"first_step_s": first[name], "steady": found.converged, "rounds": found.rounds}
-        )
-    hand = paced[HAND]
-    return {
-        "networks": pair.name,
-        "regularizer": case.stack,
-        "by_hand_ms": hand.summary()["step_ms"],
-        "by_hand_rounds": hand.rounds,
-        "noise_floor": pacing.noise_floor(paced[AGAIN].rounds, hand.rounds),
-        "drifted": sum(p.drifted for p in paced.values()),
-        "others": watch.others(),
-        "rows": rows,
-    }
+            for name, of in self.found.items()
+            if name.startswith(f"{case.title}, seeds ") and name != case.name
+            for row in of["rows"]
+        ]
+
+    def how(self, case: Case) -> tuple[Any, ...]:
+        """The arguments of :class:`Course`."""
+        return case, self.args.device, self.engines, self.remaining(), self.known(case), self.args.only_cached
+
+    def fits(self, cases: Sequence[Case]) -> bool:
+        """Whether the device has memory for all of them at once."""
+        return sum(case.gib(self.engines) for case in cases) <= SHARE * self.gib
+
+    def keep(self, case: Case, measured: dict[str, Any], begun: float) -> None:
+        """Write what was measured, and say it."""
+        self.found[case.name] = {"name": case.name, "measured": utc()} | measured
+        write_json(self.args.output, self.about | {"cases": list(self.found.values())})
+        print(f"{case.name}: built in {measured['built_s']:.0f} s, timed in {now() - begun:.0f} s", flush=True)
+        for row in measured["rows"]:
+            said = row.get("error") or f"{row['trials']:.2f} times the hand-written loop's trials a second"
+            print(f"  {row['engine']}, {row['seeds']} seeds: {said}", flush=True)
+
+
+def in_turn(compared: Compared, cases: Sequence[Case]) -> list[Case]:
+    """Build and time case after case in this process; returns what there was no time for."""
+    for n, case in enumerate(cases):
+        if compared.remaining() < 0:
+            return list(cases[n:])
+        course = Course(*compared.how(case))
+        begun = now()
+        compared.keep(case, course.time(compared.args.seconds), begun)
+    return []
+
+
+def in_waves(compared: Compared, cases: Sequence[Case]) -> list[Case]:
+    """Build several cases at a time, each in its own process, and time them one after the other; as above."""
+    left = list(cases)
+    while left and compared.remaining() > 0:
+        wave = [left.pop(0)]
+        while left and len(wave) < compared.args.jobs and compared.fits([*wave, left[0]]):
+            wave.append(left.pop(0))
+        children = [Child(case, _course, *compared.how(case), compared.args.seconds) for case in wave]
+        try:
+            left = _wave(compared, children) + left
+        finally:
+            for child in children:
+                child.end()
+    return left
+
+
+def _wave(compared: Compared, children: Sequence[Child[Case]]) -> list[Case]:
+    """Time what ``children`` build; those that there was no time for."""
+    built = []
+    patience = now() + max(0.0, min(PATIENCE, compared.remaining()))
+    late = {child.task.name: child for child in children}
+    for child, said in answers(children, patience):
+        del late[child.task.name]
+        if isinstance(said, Failed):
+            print(f"{child.task.name}: {said}", flush=True)
+        else:
+            built.append(child)
+    for child in late.values():
+        print(f"{child.task.name}: was not built in time", flush=True)
+        child.end()
+    built = [child for child in children if child in built]  # as they were wanted, not as they came
+    for n, child in enumerate(built):
+        if compared.remaining() < 0:
+            return [c.task for c in built[n:]]
+        begun = now()
+        child.tell("now")
+        said = next((said for _, said in answers([child], begun + compared.args.seconds + PATIENCE)), None)
+        if isinstance(said, dict):
+            compared.keep(child.task, said, begun)
+        else:
+            print(f"{child.task.name}: {said or 'was not timed in time'}", flush=True)
+        child.end()
+    return []
+
+
+def _course(say: Callable[[Any], None], hear: Callable[[], Any], *how: Any) -> None:
+    """What a process of :func:`in_waves` does."""
+    *of, seconds = how
+    course = Course(*of)
+    say(None)
+    hear()
+    say(course.time(seconds))
+
+
+def compile_all(compared: Compared) -> None:
+    """Compile the graphs of all cases, the most wanted first, and say how each went."""
+    args = compared.args
+    listed = compiled_ways(compared.left, compared.engines)
+    if args.jobs == 1:
+        for way in listed:
+            begun = now()
+            if compared.remaining() < 0:
+                print(f"{way.name}: there was no time", flush=True)
+            else:
+                prepare(way, args.device)
+                print(f"{way.name}: {now() - begun:.0f} s", flush=True)
+        return
+    done = each(
+        listed,
+        _prepare,
+        args.device,
+        jobs=args.jobs,
+        until=compared.until,
+        room=SHARE * compared.gib,
+        size=lambda way: way.gib,
+    )
+    for n, (way, seconds, said) in enumerate(done, 1):
+        print(f"[{n}/{len(listed)}] {way.name}: {seconds:.0f} s, {said}", flush=True)
+
+
+def _prepare(say: Callable[[Any], None], hear: Callable[[], Any], way: Way, device: str) -> None:
+    """What a process of :func:`compile_all` does."""
+    del hear
+    prepare(way, device)
+    say("compiled")
+
+
+def gpu_gib(device: str) -> float:
+    """Memory of a GPU; there is no limit to what a CPU's processes may take."""
+    return torch.cuda.get_device_properties(device).total_memory / 2**30 if device.startswith("cuda") else math.inf
 
 
 def machine(device: str) -> dict[str, Any]:
@@ -216,61 +209,48 @@ def machine(device: str) -> dict[str, Any]:
     return {"cpu": facts["cpu"], "cores": facts["cores"], "gpus": gpu, "cuda": facts["cuda"], "versions": versions}
 
 
+def parser() -> argparse.ArgumentParser:
+    """Of the command line."""
+    made = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    made.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    made.add_argument("--minutes", type=float, default=15.0, help="after which no case begins (default: 15)")
+    made.add_argument(
+        "--seconds",
+        type=float,
+        default=SECONDS,
+        help=f"to time a case, while ratios are not known (default: {SECONDS})",
+    )
+    made.add_argument(
+        "--jobs", type=int, default=1, help="graphs to compile, or cases to build, at a time (default: 1)"
+    )
+    made.add_argument("--seeds", default="1,4,8,16", help="numbers of seeds (default: 1,4,8,16)")
+    made.add_argument("--stacks", default=",".join(STACKS), help="regularizers")
+    made.add_argument("--engines", default=",".join(ENGINES), help="engines")
+    made.add_argument("--networks", default="", help="only pairs whose name has one of these words")
+    made.add_argument("--prepare", action="store_true", help="only compile, for a later run to find in the cache")
+    made.add_argument("--only-cached", action="store_true", help="leave out graphs that are not in the cache")
+    made.add_argument("-o", "--output", type=Path, required=True, help="the JSON file to write, or to go on with")
+    return made
+
+
 def run(arguments: Sequence[str] | None = None) -> int:
     """Measure what is not in the file yet, until it is complete or the time is up."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
-    parser.add_argument("--minutes", type=float, default=15.0, help="after which no case begins (default: 15)")
-    parser.add_argument("--seeds", default="1,4,8,16", help="numbers of seeds (default: 1,4,8,16)")
-    parser.add_argument("--stacks", default=",".join(STACKS), help="regularizers")
-    parser.add_argument("--engines", default="serial,serial+compiled,fused,fused+compiled", help="engines")
-    parser.add_argument("--networks", default="", help="only pairs whose name has one of these words")
-    parser.add_argument("--prepare", action="store_true", help="only compile, for a later run to find in the cache")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="the JSON file to write, or to go on with")
-    args = parser.parse_args(arguments)
+    args = parser().parse_args(arguments)
     torch.set_num_threads(1)
-    until = now() + 60 * args.minutes
-    about = {"schema": SCHEMA, "device": args.device, "threads": 1, "machine": machine(args.device)}
-    kept = read_json(args.output) or {}
-    if kept and {key: kept.get(key) for key in about} != about:
+    if args.jobs > 1:  # the compiler has threads of its own for each core in every process otherwise
+        os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(max(1, environment.cores() // args.jobs)))
+    compared = Compared(args)
+    if compared.foreign:
         print(f"{args.output} is of another machine or of other versions", file=sys.stderr)
         return 2
-    found: dict[str, Any] = {case["name"]: case for case in kept.get("cases", [])}
-    stacks, engines = args.stacks.split(","), args.engines.split(",")
-    asked = [
-        case
-        for case in cases(args.device, [int(s) for s in args.seeds.split(",")], stacks)
-        if not args.networks or any(word in case.networks.name for word in args.networks.split(","))
-    ]
+    if args.prepare:
+        compile_all(compared)
+        return 0
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    left = []
-    for case in asked:
-        name = f"{case.name}, seeds {' '.join(map(str, case.seeds))}"
-        if name in found:
-            continue
-        if now() > until:
-            left.append(name)
-            continue
-        begun = now()
-        if args.prepare:
-            prepare(case, args.device, engines)
-            print(f"{name}: compiled in {now() - begun:.0f} s", flush=True)
-            continue
-        same = [one for one in found.values() if one["name"].startswith(f"{case.name}, seeds ")]
-        known = [row for one in same for row in one["rows"]]
-        found[name] = {"name": name, "measured": utc()} | measure(case, args.device, engines, until, known)
-        write_json(args.output, about | {"gpu": _gpu(args.device), "cases": list(found.values())})
-        print(f"{name}: {now() - begun:.0f} s", flush=True)
-        for row in found[name]["rows"]:
-            said = row.get("error") or f"{row['trials']:.2f} times the hand-written loop's trials a second"
-            print(f"  {row['engine']}, {row['seeds']} seeds: {said}", flush=True)
+    left = (in_turn if args.jobs == 1 else in_waves)(compared, compared.left)
     if left:
         print(f"the time was up; the same command goes on with {len(left)} cases", file=sys.stderr)
     return 0
-
-
-def _gpu(device: str) -> dict[str, Any] | None:
-    return gpu_state(0) if device.startswith("cuda") else None
 
 
 if __name__ == "__main__":

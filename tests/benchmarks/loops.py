@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,8 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from ganbench import Dataset, Discriminator, Generator, Regularizer, Sampler, Samples, SampleSpec, field
 from ganbench.cell import Cell, Trial
-from ganbench.seeding import stream
+from ganbench.samples import Levels
+from ganbench.seeding import stream_seed
 from ganbench.training import Trainer, Training
 from ganbench_zoo.losses import NonSaturating
 from ganbench_zoo.metrics_transport import SlicedWasserstein
@@ -30,17 +32,25 @@ STACKS: dict[str, tuple[Regularizer, ...]] = {
 
 
 class Noise(Dataset, name="benchmark-noise"):
-    """Gaussian noise of a shape: little time goes into data, and the same on either side."""
+    """Gaussian noise of a shape, drawn for ever, or a set of images of random bytes; the same on either side."""
 
     channels: int = field(default=0, ge=0, doc="0 for vectors")
     side: int = field(default=2, ge=1, doc="height and width, or the dimension of vectors")
+    size: int = field(default=0, ge=0, doc="images in the set; 0 for endless noise")
 
     def spec(self) -> SampleSpec:
         return SampleSpec(shape=(self.channels, self.side, self.side) if self.channels else (self.side,))
 
-    def load(self, split: Literal["train", "test"], rng: torch.Generator) -> Sampler:
+    def load(self, split: Literal["train", "test"], rng: torch.Generator) -> Samples | Sampler:
         del split, rng
-        return _Normal(self.spec().shape)
+        shape = self.spec().shape
+        return _images(self.size, *shape) if self.size else _Normal(shape)
+
+
+@functools.lru_cache(maxsize=1)
+def _images(*shape: int) -> Levels:
+    """Drawn once for all seeds."""
+    return Levels(torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0)))
 
 
 class _Normal:
@@ -48,7 +58,41 @@ class _Normal:
         self.shape = shape
 
     def sample(self, n: int, rng: torch.Generator) -> Samples:
-        return Samples(torch.randn(n, *self.shape, generator=rng))
+        return Samples(torch.randn(n, *self.shape, generator=rng, device=rng.device))
+
+
+class _Modes:
+    """A mixture of Gaussians, drawn where ``rng`` is."""
+
+    def __init__(self, centres: Tensor, std: float) -> None:
+        self.centres, self.std = centres, std
+
+    def sample(self, n: int, rng: torch.Generator) -> Samples:
+        x = self.centres[torch.randint(len(self.centres), (n,), generator=rng, device=rng.device)]
+        return Samples(x + self.std * torch.randn(x.shape, generator=rng, device=rng.device))
+
+
+class _Resident:
+    """Random samples of a set that lies where ``rng`` is."""
+
+    def __init__(self, samples: Samples) -> None:
+        self.samples = samples
+
+    def sample(self, n: int, rng: torch.Generator) -> Samples:
+        return self.samples.take(torch.randint(len(self.samples), (n,), generator=rng, device=rng.device))
+
+
+def source(dataset: Dataset, rng: torch.Generator) -> Sampler:
+    """The data as a loop by hand draws it: on the device of ``rng``, without the host's having to wait for it."""
+    loaded = dataset.load("train", rng)
+    if isinstance(loaded, Levels):
+        return _Resident(loaded.to(rng.device))
+    if isinstance(loaded, Samples):
+        return _Resident(Samples(loaded.x.to(rng.device)))
+    modes = dataset.spec().modes
+    if rng.device.type != "cpu" and modes is not None:
+        return _Modes(torch.tensor(modes.centres, device=rng.device), modes.std)
+    return loaded
 
 
 def cell(
@@ -92,9 +136,13 @@ class Written:
         self.g_params, self.d_params = list(self.g.parameters()), list(self.d.parameters())
         self.average = [p.detach().clone() for p in self.g_params]
         self.opt_g, self.opt_d = (torch.optim.Adam(ps, LR, BETAS, EPS, **adam) for ps in (self.g_params, self.d_params))
-        self.latent = cell.generator.latent
-        self.data, self.latents, self.noise = stream(0, "data"), stream(0, "latent"), stream(0, "regularizer-0")
+        self.latent, self.device = cell.generator.latent, like.device
+        self.data, self.latents, self.noise = (self._stream(name) for name in ("data", "latent", "regularizer-0"))
         self.step = 0
+
+    def _stream(self, name: str) -> torch.Generator:
+        """The named stream, where the loop's tensors are: on a CPU, its numbers are ours."""
+        return torch.Generator(self.device).manual_seed(stream_seed(0, name))
 
     def dress(self) -> None:
         """Change the networks before the optimizers see their parameters."""
@@ -126,14 +174,16 @@ class ByHand(Written):
     """The same GAN as one would write it for a paper: modules, torch.optim, one backward a player, EMA by foreach.
 
     It starts from the weights of ``like`` and draws from the same streams. Spectral normalization is torch's own, which
-    iterates in every forward pass in training; everything else does the same arithmetic as ours.
+    iterates in every forward pass in training; everything else does the same arithmetic as ours. Latents, noise and
+    data are drawn on the device, and nothing in a step makes the host wait for it: no number is asked for, gradients
+    are set to None, and Adam's count of steps lies on the device if it is fused.
     """
 
     def __init__(self, like: Trainer, stack: str, adam: dict[str, Any]) -> None:
         self.stack, self.penalty = stack, STACKS[stack]
         super().__init__(like, adam)
-        self.batch, self.device = like.cell.batch, like.device
-        self.sampler = cast("Sampler", like.cell.dataset.load("train", self.data))
+        self.batch = like.cell.batch
+        self.sampler = source(like.cell.dataset, self.data)
 
     def dress(self) -> None:
         if self.stack == "spectral-norm":
@@ -142,7 +192,7 @@ class ByHand(Written):
                     spectral_norm(module)
 
     def _z(self) -> Tensor:
-        return torch.randn(self.batch, self.latent, generator=self.latents).to(self.device, non_blocking=True)
+        return torch.randn(self.batch, self.latent, generator=self.latents, device=self.device)
 
     def _slope(self, scores: Tensor, x: Tensor) -> Tensor:
         """Squared norms [B] of the input gradients of ``scores``."""
@@ -150,7 +200,7 @@ class ByHand(Written):
         return gradient.square().flatten(1).sum(1)
 
     def _step(self) -> None:
-        x = self.sampler.sample(self.batch, self.data).x.to(self.device, non_blocking=True)
+        x = self.sampler.sample(self.batch, self.data).x
         x.requires_grad_(self.stack == "r1")
         with torch.no_grad():
             fake = self.g(self._z())
@@ -159,7 +209,7 @@ class ByHand(Written):
         if self.stack == "r1":
             loss = loss + 1.0 / 2 * self._slope(real_scores, x).mean()
         elif self.stack == "gradient-penalty":
-            u = torch.rand(self.batch, *[1] * (x.dim() - 1), generator=self.noise).to(self.device, non_blocking=True)
+            u = torch.rand(self.batch, *[1] * (x.dim() - 1), generator=self.noise, device=self.device)
             between = (u * x + (1 - u) * fake).requires_grad_(True)
             loss = loss + 10.0 * (self._slope(self.d(between), between).sqrt() - 1.0).square().mean()
         self.opt_d.zero_grad()

@@ -6,8 +6,10 @@ import importlib.util
 import json
 from pathlib import Path
 
+import course
 import engine_speed
 import pytest
+import speed_cases
 import torch
 from loops import ByHand, Noise, assert_close, cell, trainer
 
@@ -28,6 +30,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pacing, "WARM_SECONDS", 0.01)
     monkeypatch.setattr(pacing, "LEAST", 0.002)
     monkeypatch.setattr(engine_speed, "SECONDS", 0.0)
+    monkeypatch.setattr(course, "SHORTEST", 0.002)
 
 
 @pytest.mark.parametrize("stack", ["none", "r1", "gradient-penalty"])
@@ -74,7 +77,7 @@ def test_a_comparison_is_written_kept_and_refused_on_another_machine(tmp_path, q
 
 
 def test_what_cannot_be_timed_says_why(tmp_path, quick, monkeypatch):
-    monkeypatch.setattr(engine_speed, "SLOWEST", 0.0)
+    monkeypatch.setattr(course, "SLOWEST", 0.0)
     path = tmp_path / "b.json"
     assert engine_speed.run(arguments(path, "--engines", "serial", "--seeds", "1")) == 0
     (case,) = json.loads(path.read_text())["cases"]
@@ -97,7 +100,7 @@ def test_what_was_slower_than_the_loop_is_not_timed_for_other_numbers_of_seeds(t
 
 def test_preparing_steps_what_is_compiled_and_writes_nothing(tmp_path, monkeypatch):
     stepped = []
-    monkeypatch.setattr(engine_speed, "engine_of", lambda trainers: Stepped(trainers, stepped))
+    monkeypatch.setattr(course, "engine_of", lambda trainers: Stepped(trainers, stepped))
     path = tmp_path / "b.json"
     assert engine_speed.run([*arguments(path), "--prepare"]) == 0
     assert stepped == [("serial+compiled", 1, 1), ("fused+compiled", 2, 1)]
@@ -115,13 +118,13 @@ class Stepped:
 
 
 def test_cases_come_in_the_order_of_what_is_most_wanted():
-    listed = engine_speed.cases("cpu", (1, 4, 8, 16), ("none", "r1"))
-    pairs = len(engine_speed.networks("cpu"))
+    listed = speed_cases.cases("cpu", (1, 4, 8, 16), ("none", "r1"))
+    pairs = len(speed_cases.networks("cpu"))
     assert {case.stack for case in listed[:pairs]} == {"r1"}
     assert all(case.seeds == (1, 8) for case in listed[: 2 * pairs])
-    assert {(case.name, seeds) for case in listed for seeds in case.seeds} == {
+    assert {(case.title, seeds) for case in listed for seeds in case.seeds} == {
         (f"{pair.name}, {stack}", seeds)
-        for pair in engine_speed.networks("cpu")
+        for pair in speed_cases.networks("cpu")
         for stack in ("none", "r1")
         for seeds in (1, 4, 8, 16)
     }
