@@ -18,6 +18,15 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 PAGE, FILES = ROOT / "docs" / "benchmarks.md", ROOT / "results" / "benchmarks"
 BLOCK = re.compile(r"(<!-- table: ([a-z0-9-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+FIRST = ("first_step_s", "capture_s", "compile_s")
+SIDES = textwrap.fill(
+    "What a step takes: of the clock; of the host, to issue it to an idle GPU; of the GPU, when it need not wait for"
+    " the host (≤ where it had to). The larger of the two limits the loop. GiB is the peak of GPU memory from fresh"
+    " trials to the end of the first steps. The first step traces, captures and loads the graph from the compiler's"
+    " cache; capture is the part of it that warms the step up and captures it; compiling is the first step of the"
+    " process that filled the cache, beside others.",
+    120,
+)
 ENGINES = ("serial", "serial+compiled", "fused", "fused+compiled")
 
 
@@ -44,24 +53,40 @@ def merged(cases: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], list[Map
     return found
 
 
-def table(content: Mapping[str, Any]) -> str:
-    """What a file says, as Markdown."""
-    about = content["machine"]
+def heading(content: Mapping[str, Any]) -> str:
+    """The machine, and how far its numbers can be trusted."""
+    about, cases = content["machine"], content["cases"]
     versions = ", ".join(f"{name} {version}" for name, version in sorted(about["versions"].items()))
     gpus = ", ".join(gpu["name"] for gpu in about["gpus"])
     cores = f"{about['cores']} cores" if about["cores"] > 1 else "1 core"
-    lines = [
-        f"{gpus or about['cpu']}" + ("" if gpus else f" ({cores}, {content['threads']} thread used)") + f"; {versions}."
-    ]
-    floors = [case["noise_floor"] for case in content["cases"] if case["noise_floor"] is not None]
-    others = [case["others"] for case in content["cases"] if case["others"] is not None]
+    text = (
+        f"{gpus or about['cpu']}" + ("" if gpus else f" ({cores}, {content['threads']} thread used)") + f"; {versions}"
+    )
+    states = [case["gpu"] for case in cases if case.get("gpu")]
+    if gpus:
+        text += f"; CUDA {about['cuda']}"
+    if states:
+        clocks = sorted(float(state["clocks.sm"]) for state in states if state.get("clocks.sm"))
+        drivers = sorted({str(state["driver_version"]) for state in states if state.get("driver_version")})
+        text += f"; driver {', '.join(drivers)}" * bool(drivers)
+        text += f"; SM clock {clocks[0]:.0f} to {clocks[-1]:.0f} MHz" * bool(clocks)
+    windows = {round(1e3 * case["window_s"]) for case in cases if case.get("window_s")}
+    if gpus and windows:
+        text += f"; windows of {' to '.join(str(ms) for ms in sorted({min(windows), max(windows)}))} ms"
+    text += "."
+    floors = [case["noise_floor"] for case in cases if case["noise_floor"] is not None]
+    others = [case["others"] for case in cases if case["others"] is not None]
     if floors:
-        lines[0] += f" Noise floor: the same loop timed twice differed by up to {100 * max(floors):.2g} %"
-        lines[0] += f" (median {100 * sorted(floors)[len(floors) // 2]:.2g} %)."
+        text += f" Noise floor: the same loop timed twice differed by up to {100 * max(floors):.2g} %"
+        text += f" (median {100 * sorted(floors)[len(floors) // 2]:.2g} %)."
     if others:
-        lines[0] += f" Other programs kept up to {max(others):.2g} cores busy."
-    lines[0] = textwrap.fill(lines[0], 120, break_on_hyphens=False)
-    lines.append("")
+        text += f" Other programs kept up to {max(others):.2g} cores busy."
+    return textwrap.fill(text, 120, break_on_hyphens=False)
+
+
+def table(content: Mapping[str, Any]) -> str:
+    """What a file says, as Markdown."""
+    lines = [heading(content), ""]
     lines.append("| networks | regularizer | loop by hand, ms a step | seeds | " + " | ".join(ENGINES) + " |")
     lines.append("| --- | --- | ---: | ---: |" + " ---: |" * len(ENGINES))
     for (networks, regularizer), cases in merged(content["cases"]).items():
@@ -70,7 +95,34 @@ def table(content: Mapping[str, Any]) -> str:
         for n, seeds in enumerate(sorted({seeds for _, seeds in rows})):
             head = [networks, regularizer, digits(hand)] if n == 0 else ["", "", ""]
             lines.append(f"| {' | '.join([*head, str(seeds), *(entry(rows.get((e, seeds))) for e in ENGINES)])} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines + sides(content)) + "\n"
+
+
+def sides(content: Mapping[str, Any]) -> list[str]:
+    """A table of what a step takes of the host and of the GPU, and what comes before it; none where it is unknown."""
+    lines: list[str] = []
+    for (networks, regularizer), cases in merged(content["cases"]).items():
+        rows = {(row["engine"], row["seeds"]): row for case in cases for row in case["rows"] if "host_ms" in row}
+        hand = next((case for case in cases if "host_ms" in case.get("by_hand", {})), None)
+        if hand is None:
+            continue
+        listed = [("loop", 1, {**hand["by_hand"], "step_ms": hand["by_hand_ms"]})]
+        listed += [
+            (engine, n, rows[engine, n])
+            for n in sorted({n for _, n in rows})
+            for engine in ENGINES
+            if (engine, n) in rows
+        ]
+        for place, (name, seeds, row) in enumerate(listed):
+            head = [networks, regularizer] if place == 0 else ["", ""]
+            device = ("" if row["queued"] else "≤ ") + digits(row["device_ms"])
+            first = [f"{row[key]:.1f}" if row.get(key) is not None else "" for key in FIRST]
+            cells = [*head, name, str(seeds), digits(row["step_ms"]), digits(row["host_ms"]), device]
+            lines.append(f"| {' | '.join([*cells, digits(row['peak_mib'] / 1024), *first])} |")
+    if not lines:
+        return []
+    about = "| networks | regularizer | loop | seeds | ms a step | of the host | of the GPU | GiB | first step, s |"
+    return ["", SIDES, "", about + " capture, s | compiling, s |", "| --- | --- | --- |" + " ---: |" * 8, *lines]
 
 
 def page(text: str) -> str:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import time
 from pathlib import Path
 
+import apart
 import course
 import engine_speed
 import pytest
@@ -14,6 +17,7 @@ import torch
 from loops import ByHand, Noise, assert_close, cell, trainer
 
 from ganbench import pacing
+from ganbench.timing import now
 from ganbench_zoo.networks import MLPDiscriminator, MLPGenerator
 
 SCRIPT = importlib.util.spec_from_file_location("benchmarks", Path(__file__).parents[2] / "docs" / "benchmarks.py")
@@ -117,6 +121,60 @@ class Stepped:
         self.stepped.append((self.trainers[0].cell.engine, len(self.trainers), steps))
 
 
+def test_what_was_not_compiled_is_left_out_if_asked_and_measured_later(tmp_path, quick, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    path = tmp_path / "b.json"
+    command = arguments(path, "--engines", "serial,serial+compiled", "--seeds", "1", "--only-cached")
+    assert engine_speed.run(command) == 0
+    (case,) = json.loads(path.read_text())["cases"]
+    assert "error" not in case["rows"][0]
+    assert case["rows"][1]["error"] == "not compiled in time"
+    assert not engine_speed.Compared(engine_speed.parser().parse_args(command)).left
+    (again,) = engine_speed.Compared(engine_speed.parser().parse_args(command[:-1])).left
+    assert again.name == case["name"]
+
+
+@pytest.mark.slow
+def test_cases_are_built_at_a_time_in_processes_and_one_that_dies_stops_no_other(tmp_path, capsys):
+    path = tmp_path / "b.json"
+    few = ("--engines", "serial,fused", "--jobs", "2", "--seconds", "0.1")
+    assert engine_speed.run(arguments(path, *few)) == 0
+    found = json.loads(path.read_text())
+    rows = [(row["engine"], row["seeds"]) for case in found["cases"] for row in case["rows"]]
+    assert rows == [("serial", 1), ("fused", 2)]
+    assert all(row["low"] <= row["trials"] <= row["high"] for case in found["cases"] for row in case["rows"])
+    assert capsys.readouterr().out.count("built in") == 2
+
+
+def dies(say, hear, task):
+    del hear
+    if task == "raises":
+        raise ValueError(task)
+    if task == "dies":
+        os._exit(3)
+    if task == "hangs":
+        time.sleep(600)
+    say(task.upper())
+
+
+@pytest.mark.slow
+def test_work_in_processes_says_how_each_went():
+    tasks = ["works", "raises", "dies", "hangs", "waits"]
+    begun = time.monotonic()
+    done = list(
+        apart.each(tasks, dies, jobs=3, until=now() + 45.0, room=3.0, size=lambda task: 1.0 + (task == "waits"))
+    )
+    assert time.monotonic() - begun < 90
+    said = {task: str(answer) for task, _, answer in done}
+    assert said == {
+        "works": "WORKS",
+        "raises": "ValueError: raises",
+        "dies": "its process ended with code 3",
+        "hangs": "the time was up",
+        "waits": "WAITS",
+    }
+
+
 def test_cases_come_in_the_order_of_what_is_most_wanted():
     listed = speed_cases.cases("cpu", (1, 4, 8, 16), ("none", "r1"))
     pairs = len(speed_cases.networks("cpu"))
@@ -128,6 +186,18 @@ def test_cases_come_in_the_order_of_what_is_most_wanted():
         for stack in ("none", "r1")
         for seeds in (1, 4, 8, 16)
     }
+
+
+def test_on_a_gpu_what_its_targets_are_for_comes_first_and_each_case_once():
+    listed = speed_cases.cases("cuda", (1, 4, 8, 16))
+    assert [(case.networks.name[:5], case.stack, case.seeds) for case in listed[:3]] == [
+        ("mlp, ", "r1", (8, 16)),
+        ("mlp, ", "r1", (8, 16)),
+        ("dcgan", "r1", (8, 16)),
+    ]
+    single = [(case.title, seeds) for case in listed for seeds in case.seeds]
+    assert len(single) == len(set(single)) == 5 * 4 * 4
+    assert max(case.gib(speed_cases.ENGINES) for case in listed) < 0.85 * 79
 
 
 def test_the_page_is_made_from_the_files(tmp_path, monkeypatch):
@@ -151,6 +221,33 @@ def test_the_page_is_made_from_the_files(tmp_path, monkeypatch):
     assert "A CPU (2 cores, 1 thread used); torch 2.0. Noise floor" in made
     assert "old" not in made
     assert made.count("Not measured yet.") == 1
+    assert "| loop |" not in made
+
+
+def test_the_page_says_of_a_gpu_what_host_and_device_take(tmp_path, monkeypatch):
+    sides = {"host_ms": 0.25, "device_ms": 0.5, "queued": True, "peak_mib": 1536.0, "first_step_s": 3.0}
+    row = {"engine": "fused", "seeds": 8, "trials": 4.5, "low": 4.0, "high": 5.0, "step_ms": 0.55}
+    case = {
+        "networks": "mlp",
+        "regularizer": "r1",
+        "by_hand_ms": 1.5,
+        "by_hand": {**sides, "queued": False},
+        "noise_floor": 0.02,
+        "others": 0.0,
+        "window_s": 0.1,
+        "gpu": {"driver_version": "1.2", "clocks.sm": "1980"},
+        "rows": [{**row, **sides, "capture_s": 0.5}, {"engine": "fused", "seeds": 16, "error": "gone"}],
+    }
+    slower = {**case, "gpu": {"driver_version": "1.2", "clocks.sm": "1755"}, "regularizer": "none"}
+    machine = {"cpu": "A CPU", "cores": 2, "gpus": [{"name": "A GPU"}], "cuda": "13.0", "versions": {"torch": "2.0"}}
+    (tmp_path / "gpu.json").write_text(json.dumps({"machine": machine, "threads": 1, "cases": [case, slower]}))
+    monkeypatch.setattr(benchmarks, "FILES", tmp_path)
+    made = benchmarks.page("<!-- table: gpu -->\n<!-- end -->\n").replace("\n", " ")
+    assert "A GPU; torch 2.0; CUDA 13.0; driver 1.2; SM clock 1755 to 1980 MHz; windows of 100 ms" in made
+    assert "| mlp | r1 | loop | 1 | 1.50 | 0.250 | ≤ 0.500 | 1.50 | 3.0 |  |  |" in made
+    assert "|  |  | fused | 8 | 0.550 | 0.250 | 0.500 | 1.50 | 3.0 | 0.5 |  |" in made
+    assert made.count("| fused | 8 |") == 2
+    assert "| fused | 16 |" not in made
 
 
 def test_the_page_in_the_documentation_is_what_the_files_say():
