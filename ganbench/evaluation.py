@@ -72,8 +72,10 @@ class View:
     device: torch.device
 
     def of(self, samples: Samples) -> Bank:
-        """``samples`` beside the reference."""
-        return Bank(samples, self.features, train=self.train, device=self.device)
+        """``samples`` beside the reference, on whichever device they were made."""
+        there = self.real.samples.device
+        y = None if samples.y is None else samples.y.to(there)
+        return Bank(Samples(samples.x.to(there), y), self.features, train=self.train, device=self.device)
 
 
 @dataclass(frozen=True)
