@@ -13,7 +13,7 @@ from ganbench.timing import now
 
 BUSY = 0.2
 """Cores that others may use before a timing counts as taken beside other work."""
-GPU_FACTS = ("clocks.sm", "clocks.mem", "temperature.gpu", "power.draw", "driver_version")
+GPU_FACTS = ("clocks.sm", "clocks.mem", "temperature.gpu", "power.draw", "driver_version", "name")
 THROTTLED = ("clocks_event_reasons.active", "clocks_throttle_reasons.active")
 """The reasons for a slower clock, as new drivers call them and as old ones do."""
 

@@ -183,7 +183,7 @@ def check_times(folder: Path, device: str, mode: str) -> None:
         assert cell["first_s"] > 0
         assert cell["warm_up_s"] > 0
     if device.startswith("cuda"):
-        assert all(state["name"] for state in content["gpu"])
+        assert all(state["name"] for state in content["gpu"] or ())  # there is no nvidia-smi everywhere
         assert all(cell["step_mib"] > 0 and cell["warm_up_mib"] > 0 for cell in timed)
     if mode == "serial":
         times = StepTimes.read(folder)
