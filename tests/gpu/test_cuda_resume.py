@@ -30,7 +30,7 @@ def test_so_does_one_with_convolutions(engine: str, device: str, small: dict[str
     check(cell_of(small, registry(), engine, **IMAGES), tmp_path, device)
 
 
-@pytest.mark.parametrize("regularizer", ["ada", "diffaugment", "path-length", "consistency"])
+@pytest.mark.parametrize("regularizer", ["ada", "diffaugment", "lecam", "consistency"])
 def test_so_does_one_with_augmentations_and_state(
     regularizer: str, device: str, small: dict[str, Any], tmp_path: Path
 ) -> None:
