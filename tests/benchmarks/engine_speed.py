@@ -27,7 +27,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))  # the other modules lie beside this file
 
 from apart import Child, Failed, answers, each
-from course import UNCOMPILED, Course, prepare
+from course import UNCOMPILED, Course, hopeless, prepare
 from loops import STACKS
 from speed_cases import ENGINES, Case, Way, cases, compiled_ways
 
@@ -84,8 +84,9 @@ class Compared:
         return case, self.args.device, self.engines, self.remaining(), self.known(case), self.args.only_cached
 
     def fits(self, cases: Sequence[Case]) -> bool:
-        """Whether the device has memory for all of them at once."""
-        return sum(case.gib(self.engines) for case in cases) <= SHARE * self.gib
+        """Whether the device has memory for all of them at once, and none of them keeps the others waiting."""
+        large = {case.networks.large for case in cases}
+        return len(large) == 1 and sum(case.gib(self.engines) for case in cases) <= SHARE * self.gib
 
     def keep(self, case: Case, measured: dict[str, Any], begun: float) -> None:
         """Write what was measured, and say it."""
@@ -165,7 +166,12 @@ def _course(say: Callable[[Any], None], hear: Callable[[], Any], *how: Any) -> N
 def compile_all(compared: Compared) -> None:
     """Compile the graphs of all cases, the most wanted first, and say how each went."""
     args = compared.args
-    listed = compiled_ways(compared.left, compared.engines)
+    listed = [
+        way
+        for case in compared.left
+        for way in compiled_ways(case, compared.engines)
+        if way.engine not in hopeless(compared.known(case))
+    ]
     if args.jobs == 1:
         for way in listed:
             begun = now()

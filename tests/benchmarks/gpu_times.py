@@ -11,11 +11,12 @@ import torch
 
 from ganbench.timing import now
 
-GOES = 5
+GOES, LASTING = 5, 0.5
+"""Goes at most, and the seconds that they should last at most."""
 SIDE = 4096
 """Of the matrices whose product keeps a GPU busy: about 3 ms of an H100 in float32."""
-MARGIN = 2.0
-"""How much longer the GPU is kept busy than the host takes to issue steps."""
+MARGIN, LEAST = 2.0, 0.002
+"""How much longer the GPU is kept busy than the host takes to issue steps, and the seconds of that at least."""
 
 
 def _wait() -> None:
@@ -46,22 +47,28 @@ class Busy:
 def sides(take: Callable[[int], None], stride: int, busy: Busy) -> dict[str, Any]:
     """Milliseconds a step of ``take``, which takes as many steps as it is told, of the host and of the GPU.
 
-    ``host_ms`` is the time to issue a step to an idle GPU: the less of one step and of ``stride`` at once, since a few
-    steps share their draws, and many fill the queue, so that the host waits. ``device_ms`` is between events around
-    steps that wait in the queue behind other work. Where the host could not issue them in time (``queued`` is false),
-    it has waits for the host in it, and is an upper bound.
+    ``host_ms`` is the time to issue a step to an idle GPU, ``stride`` of them at once, since a few steps share their
+    draws. ``device_ms`` is between events around steps that wait in the queue behind other work. Where the queue does
+    not hold so many, one step is taken, and the lesser time of the host counts. Where the host could not issue even
+    that one in time (``queued`` is false), both are upper bounds: they have waits in them.
     """
-    counts = sorted({1, stride}, reverse=True)
-    issue = {steps: statistics.median(_issued(take, steps) for _ in range(GOES)) for steps in counts}
-    found: dict[str, Any] = {"host_ms": 1e3 * min(seconds / steps for steps, seconds in issue.items())}
-    for steps, seconds in issue.items():
-        goes = [_queued(take, steps, busy, MARGIN * seconds) for _ in range(GOES)]
-        device = {"device_ms": statistics.median(ms for ms, _ in goes), "queued": all(ahead for _, ahead in goes)}
-        if device["queued"] or "device_ms" not in found or device["device_ms"] < found["device_ms"]:
-            found |= device
-        if device["queued"]:
+    issue: dict[int, float] = {}
+    for steps in sorted({1, stride}, reverse=True):
+        begun = now()
+        issued = [_issued(take, steps)]
+        goes = max(1, min(GOES, int(LASTING / (now() - begun))))
+        issued += [_issued(take, steps) for _ in range(goes - 1)]
+        issue[steps] = statistics.median(issued)
+        queued = [_queued(take, steps, busy, MARGIN * issue[steps] + LEAST) for _ in range(goes)]
+        ahead = [ms for ms, was_ahead in queued if was_ahead]
+        found = statistics.median(ahead or [ms for ms, _ in queued])
+        if ahead:
             break
-    return found
+    return {
+        "host_ms": 1e3 * min(seconds / steps for steps, seconds in issue.items()),
+        "device_ms": found,
+        "queued": bool(ahead),
+    }
 
 
 def _issued(take: Callable[[int], None], steps: int) -> float:

@@ -36,6 +36,11 @@ class Networks:
     batch: int
     gib: float
 
+    @property
+    def large(self) -> bool:
+        """Whether it takes long to be built: to be traced, above all."""
+        return "resnet" in self.name
+
 
 def networks(device: str) -> list[Networks]:
     """The pairs of a device: those of a paper's size on a GPU, thinner ones on a CPU."""
@@ -89,27 +94,31 @@ class Case:
 def cases(device: str, seeds: Sequence[int], stacks: Sequence[str] = tuple(STACKS)) -> list[Case]:
     """What to measure, the most wanted first: r1, then the other regularizers.
 
-    On a CPU with 1 and 8 seeds before others, on a GPU with 8 and 16; there, networks that compute most come late.
+    On a CPU with 1 and 8 seeds before others, on a GPU with 8 and 16.
     """
     pairs = networks(device)
     if device.startswith("cuda"):
-        ranked = sorted(stacks, key=lambda stack: stack != "r1")
-        many, few, outer = ([n for n in seeds if n in of] for of in ((8, 16), (1, 4), (1, 8)))
-        rest = [n for n in seeds if n not in (1, 4, 8, 16)]
-        small, large = pairs[:-1], pairs[-1:]
-        first = [
-            (some, stack, chosen)
-            for stack in ranked
-            for some, chosen in ((small, many), (small, few), (large, outer), (pairs, rest))
-        ]
-        last = [(large, stack, [n for n in seeds if n in (4, 16)]) for stack in ranked]
-        return [Case(pair, stack, tuple(ns)) for some, stack, ns in first + last if ns for pair in some]
+        return _on_gpu(pairs, seeds, stacks)
     few = [s for s in seeds if s in (1, 8)] or list(seeds)
     more = [s for s in seeds if s not in few]
     first = [Case(pair, "r1", tuple(few)) for pair in pairs if "r1" in stacks]
     others = [Case(pair, stack, tuple(few)) for stack in stacks if stack != "r1" for pair in pairs]
     rest = [Case(pair, stack, tuple(more)) for stack in stacks for pair in pairs] if more else []
     return first + others + rest
+
+
+def _on_gpu(pairs: Sequence[Networks], seeds: Sequence[int], stacks: Sequence[str]) -> list[Case]:
+    """Two regularizers at a time, and of each pair of them the largest networks last: they take long to be built."""
+    ranked = sorted(stacks, key=lambda stack: stack != "r1")
+    small, large = ([pair for pair in pairs if pair.large == wanted] for wanted in (False, True))
+    listed: list[tuple[Sequence[Networks], str, Sequence[int]]] = []
+    for two in (ranked[:2], ranked[2:]):
+        listed += [(small, stack, of) for stack in two for of in ((8, 16), (1, 4))]
+        listed += [(large, stack, (1, 8)) for stack in two]
+    listed += [(large, stack, (4, 16)) for stack in ranked]
+    listed += [(pairs, stack, [n for n in seeds if n not in (1, 4, 8, 16)]) for stack in ranked]
+    chosen = [(some, stack, tuple(n for n in of if n in seeds)) for some, stack, of in listed]
+    return [Case(pair, stack, of) for some, stack, of in chosen if of for pair in some]
 
 
 @dataclass(frozen=True)
@@ -135,7 +144,7 @@ def ways(engines: Sequence[str], seeds: Sequence[int]) -> Iterator[tuple[str, in
         yield from ((engine, n) for n in seeds if (n == 1) == engine.startswith("serial"))
 
 
-def compiled_ways(of: Sequence[Case], engines: Sequence[str]) -> list[Way]:
-    """What is to be compiled for cases, in their order."""
+def compiled_ways(case: Case, engines: Sequence[str]) -> list[Way]:
+    """What is to be compiled for a case."""
     chosen = [engine for engine in engines if engine.endswith("compiled")]
-    return [Way(case, engine, n) for case in of for engine, n in ways(chosen, case.seeds)]
+    return [Way(case, engine, n) for engine, n in ways(chosen, case.seeds)]

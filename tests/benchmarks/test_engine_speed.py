@@ -14,7 +14,7 @@ import engine_speed
 import pytest
 import speed_cases
 import torch
-from loops import ByHand, Noise, assert_close, cell, trainer
+from loops import STACKS, ByHand, Noise, assert_close, cell, trainer
 
 from ganbench import pacing
 from ganbench.timing import now
@@ -255,8 +255,26 @@ def test_the_page_in_the_documentation_is_what_the_files_say():
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("stack", STACKS)
+@pytest.mark.parametrize("pair", [0, 2])
+def test_the_loop_written_by_hand_never_waits_for_a_gpu(stack, pair):
+    case = speed_cases.Case(speed_cases.networks("cuda")[pair], stack, (1,))
+    loop = ByHand(trainer(case.cell("serial"), "cuda"), stack, {"fused": True})
+    loop.advance(2)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        loop.advance(2)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.gpu
 def test_engines_are_compared_on_a_gpu(tmp_path, quick):
     path = tmp_path / "b.json"
     assert engine_speed.run([*arguments(path), "--device", "cuda"]) == 0
     (case,) = json.loads(path.read_text())["cases"]
     assert not [row["error"] for row in case["rows"] if "error" in row]
+    for row in (case["by_hand"], *case["rows"]):
+        assert row["host_ms"] > 0
+        assert row["device_ms"] > 0
+        assert row["peak_mib"] > 0
