@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from ganbench.arrivals import MOST, RATIOS, Arrival, clock_of, standings, times_of
 from ganbench.compare import rows_of
+from ganbench.grouping import facts_by_cell
 from ganbench.records import ROLES
 from ganbench.table import Column, Entry, Row, Table
-from ganbench.tabulate import facts_by_cell
 from ganbench.targets import column
 from ganbench.text import plural
 from ganbench.trials import Trial, levels_of, mixed

@@ -12,10 +12,10 @@ from ganbench.effects import Better, Scale
 from ganbench.errors import ResultsError, nearest
 from ganbench.factors import FactorEffect, interaction, within_blocks
 from ganbench.footers import refusals
+from ganbench.grouping import facts_by_cell
 from ganbench.records import FAILED, ROLES
 from ganbench.stats import Estimate, Percent
 from ganbench.table import CLOCK, PROTOCOL, STEP
-from ganbench.tabulate import facts_by_cell
 from ganbench.trials import Group, Trial, is_number, levels_of, mixed
 
 if TYPE_CHECKING:
