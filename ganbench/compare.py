@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from ganbench import effects, stats
 from ganbench.differences import apart
-from ganbench.effects import Better, Scale
+from ganbench.effects import Scale
 from ganbench.errors import ResultsError, nearest
 from ganbench.factors import FactorEffect, interaction, within_blocks
 from ganbench.footers import refusals
 from ganbench.grouping import facts_by_cell
 from ganbench.records import FAILED, ROLES
-from ganbench.stats import Estimate, Percent
+from ganbench.stats import Better, Estimate, Percent
 from ganbench.table import CLOCK, PROTOCOL, STEP
 from ganbench.trials import Group, Trial, is_number, levels_of, mixed
 

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ganbench import stats
-from ganbench.stats import LEVEL, Estimate, Percent
+from ganbench.stats import LEVEL, Better, Estimate, Percent
 
 if TYPE_CHECKING:
     import numpy as np
 
-Better: TypeAlias = Literal["lower", "higher"] | None
 Scale: TypeAlias = Literal["difference", "ratio"]
 """What is averaged over seeds and tested: differences, or ratios by their logarithms."""
 Values: TypeAlias = Mapping[int, float | None]

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from ganbench import stats
-from ganbench.effects import Better, Effect, Scale, Values, a12, effect, wilson, wins
-from ganbench.stats import Estimate, Percent
+from ganbench.effects import Effect, Scale, Values, a12, effect, wilson, wins
+from ganbench.stats import Better, Estimate, Percent
 
 Blocks: TypeAlias = Mapping[Any, Values]
 """A value for each seed of each block, None where the trial failed."""

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ganbench import effects, ranking
 from ganbench.compare import baseline_of, blocks_of, measures_of, rows_of
-from ganbench.effects import Better, Scale
+from ganbench.effects import Scale
 from ganbench.errors import ResultsError, nearest
 from ganbench.factors import within_blocks
 from ganbench.footers import refusals
 from ganbench.grouping import facts_by_cell
 from ganbench.records import ROLES
-from ganbench.stats import Estimate, Percent
+from ganbench.stats import Better, Estimate, Percent
 from ganbench.table import STEP
 from ganbench.trials import Trial, is_number, levels_of, mixed
 

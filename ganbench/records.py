@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from ganbench.errors import ResultsError, StorageError
+from ganbench.stats import Better
 
 SCHEMA = 1
 Status: TypeAlias = Literal["done", "diverged", "oom", "timeout", "crashed", "error", "skipped", "interrupted"]
@@ -43,7 +44,7 @@ class Value:
     ema: float | None = None
     floor: float | None = None
     null: float | None = None
-    better: Literal["lower", "higher"] | None = None
+    better: Better = None
     unit: str = ""
     notes: str = ""
     protocol: Mapping[str, Any] = field(default_factory=dict)

@@ -24,7 +24,8 @@ from ganbench.plan import Plan, Planned, Stack
 from ganbench.processes import only_driver, terminating
 from ganbench.records import FAILED, Record, read_json, write_json
 from ganbench.registry import Registry, located
-from ganbench.results import RUN, Results
+from ganbench.results import Results
+from ganbench.runfolder import RUN
 from ganbench.timingpass import Pass
 
 SMOKE_STEPS = 2_000

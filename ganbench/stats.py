@@ -13,7 +13,10 @@ import functools
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
+Better: TypeAlias = Literal["lower", "higher"] | None
+"""Which way a measure is better, if it says."""
 LEVEL = 0.95
 MOST = 700.0
 """The greatest logarithm whose exponential is taken: intervals over two wild seeds go beyond what a float can be."""

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
-from ganbench.stats import Estimate
-
-if TYPE_CHECKING:
-    from ganbench.results import Better
-
+from ganbench.stats import Better, Estimate
 
 STEP = "step_ms"
 RATIO = "step_ratio"

@@ -37,7 +37,8 @@ from ganbench.trials import (
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ganbench.results import Better, Results
+    from ganbench.results import Results
+    from ganbench.stats import Better
 
 
 def tables(

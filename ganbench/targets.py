@@ -5,7 +5,12 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ganbench.stats import Better
 
 
 def column(measure: str, target: float) -> str:
@@ -13,9 +18,7 @@ def column(measure: str, target: float) -> str:
     return f"{measure}_to_{target:g}_s"
 
 
-def reached(
-    lines: Iterable[Mapping[str, Any]], measure: str, target: float, better: Literal["lower", "higher"] | None
-) -> float | None:
+def reached(lines: Iterable[Mapping[str, Any]], measure: str, target: float, better: Better) -> float | None:
     """Seconds of training, evaluations excluded, at the first evaluation at which ``measure`` is as good as ``target``.
 
     Infinite if no evaluation is; nothing is interpolated between them. None if the measure was never evaluated or has
@@ -53,3 +56,17 @@ def frontier(points: Iterable[tuple[float, float]], better: Literal["lower", "hi
         if not best or sign * value < sign * best[-1][1]:
             best.append((seconds, value))
     return best
+
+
+def frontiers(curves: pd.DataFrame, measure: str, better: Literal["lower", "higher"]) -> pd.DataFrame:
+    """The :func:`frontier` of each cell, medians over its seeds: ``cell``, ``step``, ``train_s`` and the measure."""
+    import pandas as pd
+
+    rows = []
+    for cell, lines in curves.dropna(subset=[measure]).groupby("cell", sort=False):
+        middle = lines.groupby("step")[["train_s", measure]].median()
+        points = list(zip(middle["train_s"], middle[measure], strict=True))
+        kept = frontier(points, better)
+        found = middle[[point in kept for point in points]]
+        rows += [{"cell": cell, "step": step, **line} for step, line in found.to_dict("index").items()]
+    return pd.DataFrame(rows, columns=["cell", "step", "train_s", measure])

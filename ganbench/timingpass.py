@@ -17,7 +17,8 @@ from ganbench.eta import duration
 from ganbench.heartbeat import TimingBeat
 from ganbench.processes import context, death, only_timing, without_main
 from ganbench.records import read_json
-from ganbench.results import RUN, Results
+from ganbench.results import Results
+from ganbench.runfolder import RUN
 from ganbench.settings import Settings
 from ganbench.steptimes import Block, block_id, file_of
 from ganbench.text import plural

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from ganbench.compare import ALPHA, Comparison, comparisons, left_out, rows_of, tested
 from ganbench.factors import FactorEffect
 from ganbench.records import ROLES, Record
-from ganbench.results import Better, Results
-from ganbench.stats import Estimate
+from ganbench.results import Results
+from ganbench.stats import Better, Estimate
 from ganbench.table import STEP
 from ganbench.trials import Trial, is_unsure, mixed
 

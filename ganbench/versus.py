@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ganbench.compare import rows_of
-from ganbench.effects import Better, Effect, Scale, Tested, effect, family
+from ganbench.effects import Effect, Scale, Tested, effect, family
 from ganbench.errors import ResultsError, nearest
 from ganbench.factors import within_blocks
 from ganbench.footers import refusals
 from ganbench.records import ROLES, read_json
-from ganbench.stats import Estimate, once
+from ganbench.stats import Better, Estimate, once
 from ganbench.table import CLOCK, STEP, Tally
 from ganbench.trials import Trial, is_number, mixed
 

@@ -9,10 +9,11 @@ import scipy.stats
 from ganbench import compare, compare_table, effects, overall, versus, versus_table
 from ganbench.cli import main
 from ganbench.errors import ConfigError, ResultsError
+from ganbench.frames import frame
 from ganbench.gate import Gate, check
 from ganbench.records import Record, Value
 from ganbench.render import render
-from ganbench.results import Results, frame
+from ganbench.results import Results
 from ganbench.stats import Estimate
 from ganbench.steptimes import BASELINE
 

@@ -9,10 +9,11 @@ import scipy.stats
 from ganbench import effects, overall, ranking
 from ganbench.cli import main
 from ganbench.errors import ResultsError
+from ganbench.frames import frame
 from ganbench.overall_table import tables_of
 from ganbench.records import Record, Value
 from ganbench.render import render
-from ganbench.results import Results, frame
+from ganbench.results import Results
 
 FD = {"fd": ("lower", "")}
 NAMES = ("none", "r1", "r2")

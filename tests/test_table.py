@@ -7,9 +7,9 @@ import pytest
 import scipy.stats
 
 from ganbench.errors import ResultsError
+from ganbench.frames import frame
 from ganbench.records import Record, Value
 from ganbench.render import render
-from ganbench.results import frame
 from ganbench.stats import Estimate
 from ganbench.table import OK, RATIO, STEP, Tally
 from ganbench.tabulate import build

@@ -9,9 +9,10 @@ from typing import Any
 from ganbench import charts, stats, verdicts
 from ganbench.errors import ResultsError
 from ganbench.footers import refusals
-from ganbench.records import FAILED, ROLES, Record, read_lines
+from ganbench.records import FAILED, ROLES, Record
 from ganbench.report.text import by_dataset, esc, inert, plain
-from ganbench.results import Planned, Results
+from ganbench.results import Results
+from ganbench.runfolder import Planned
 from ganbench.standing import several_protocols
 from ganbench.stats import Estimate
 from ganbench.table import PROTOCOL, STEP, Row, Table
@@ -182,9 +183,8 @@ def curves(results: Results, baseline: str) -> str:
         for cell in cells:
             lines[cell.cell] = []
             for record in by_cell.get(cell.cell, []):
-                path = results.path / "trials" / record.cell / f"seed-{record.seed}" / "curves.jsonl"
                 try:
-                    lines[cell.cell].append([line for line in read_lines(path) if isinstance(line, dict)])
+                    lines[cell.cell].append([line for line in results.lines(record) if isinstance(line, dict)])
                 except (OSError, ValueError):
                     broken += 1
         records = [r for cell in cells for r in by_cell.get(cell.cell, [])]

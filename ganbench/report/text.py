@@ -6,7 +6,8 @@ import html
 import math
 import re
 
-from ganbench.results import Planned, Results
+from ganbench.results import Results
+from ganbench.runfolder import Planned
 from ganbench.stats import Estimate
 
 DASH = "\N{EN DASH}"

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from ganbench.records import ROLES, Record, read_json
 from ganbench.report.text import esc
-from ganbench.results import RUN, Planned, Results
+from ganbench.results import Results
+from ganbench.runfolder import RUN, Planned
 from ganbench.text import kinds_of, plural
 
 LOGS = 50
