@@ -66,7 +66,8 @@ class _Cohort:
         for trial, folder, report in zip(trials, folders, reports, strict=True):
             try:
                 with self.phases.of("build"):
-                    trainer = Trainer(trial, folder, self.training, report)
+                    like = next((trainers[0] for trainers in groups.values()), None)
+                    trainer = Trainer(trial, folder, self.training, report, like)
                 with self.phases.of("prepare"):
                     trainer.prepare()
                     if self.training.enough < math.inf:  # the real side is paid once: not by the evaluation to come

@@ -62,6 +62,7 @@ class View:
         label: of the extractor, with the digest of its weights.
         real: the reference.
         train: gives the training set, None for a distribution.
+        endless: whether the data is a distribution.
         device: where all features lie.
     """
 
@@ -69,6 +70,7 @@ class View:
     label: str
     real: Bank
     train: Callable[[], Bank | None]
+    endless: bool
     device: torch.device
 
     def of(self, samples: Samples) -> Bank:
@@ -189,14 +191,13 @@ class Bench:
         view = self.views[_key(metric)]
         changed = [f.name for f in fields(type(metric)) if getattr(metric, f.name) != f.default]
         table = metric.to_table()
-        endless = view.train() is None
         return {
             "metric": metric.name,
             "version": metric.version,
             "fields": {name: table[name] for name in changed if name not in {"prefix", "extractor"}},
             "n_fake": self.n,
             "n_real": self.n,
-            "split": "fresh" if endless else "test",
+            "split": "fresh" if view.endless else "test",
             "extractor": view.label,
             "preprocessing": str(getattr(view.features, "preprocessing", "")),
             "dtype": str(view.real.rows.dtype).removeprefix("torch."),
@@ -240,7 +241,7 @@ def _view(metric: Metric, dataset: Dataset, real: Samples, train: Samples | Samp
 
     shelf = Shelf(about + digest_of(real.x))
     bank = Bank(real, features, side="real", train=training, shelf=shelf, device=device)
-    return View(features, label, bank, training, device)
+    return View(features, label, bank, training, not isinstance(train, Samples), device)
 
 
 def gaussian(x: Tensor, spec: SampleSpec, rng: torch.Generator) -> Tensor:
@@ -277,9 +278,9 @@ def generate(generator: Network, weights: Params, latents: Tensor, labels: Tenso
 
 def check_spec(samples: Samples, shape: tuple[int, ...], dataset: Dataset) -> None:
     """Raise :class:`ContractError` if loaded data is not what the specification says."""
-    if tuple(samples.x.shape[1:]) != shape:
+    if samples.shape != shape:
         raise ContractError(
-            f"{dataset.title()} loaded samples of shape {list(samples.x.shape[1:])}, its spec says {list(shape)}"
+            f"{dataset.title()} loaded samples of shape {list(samples.shape)}, its spec says {list(shape)}"
         )
     if samples.y is not None and len(samples.y) != len(samples):
         raise ConfigError(f"{dataset.title()} has {len(samples)} samples and {len(samples.y)} labels")

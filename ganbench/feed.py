@@ -241,6 +241,14 @@ class Feed:
             self.real = Fresh(source, data, batch, max(1, min(AHEAD, ahead)))
 
     @property
+    def samples(self) -> Samples | None:
+        """The training set, as it was placed; None for a distribution."""
+        if isinstance(self.real, Fresh):
+            return None
+        placed_as = self.real.samples
+        return placed_as.samples if isinstance(placed_as, Streamed) else placed_as
+
+    @property
     def longest(self) -> int:
         """How many steps are drawn at once: what fits into ``BLOCK_BYTES``, on a GPU ``GPU_BLOCK_BYTES``."""
         values = self.batch * (self.latent + math.prod(self.shape)) * (self.d_turns + 1)

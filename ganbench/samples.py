@@ -70,6 +70,11 @@ class Samples:
         return int(self.x.shape[0])
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one sample."""
+        return tuple(self.x.shape[1:])
+
+    @property
     def device(self) -> torch.device:
         """Where they lie."""
         return self.x.device
@@ -109,6 +114,10 @@ class Levels(Samples):
     def x(self) -> Tensor:
         """All samples in float32."""
         return self.converted(self.levels)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.levels.shape[1:])
 
     @property
     def device(self) -> torch.device:

@@ -59,6 +59,8 @@ class Streamed:
 def placed(samples: Samples, device: torch.device, dtype: torch.dtype) -> Samples | Streamed:
     """``samples`` on ``device``: bytes as bytes, floats in ``dtype``; streamed to it where bytes do not fit."""
     if isinstance(samples, Levels):
+        if samples.device.type != "cpu":  # another seed has placed them
+            return samples
         fits = samples.levels.numel() <= SHARE * _memory(device)
         return samples.to(device) if fits else Streamed(samples, device)
     return Samples(samples.x.to(device, dtype), None if samples.y is None else samples.y.to(device))

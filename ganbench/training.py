@@ -35,6 +35,8 @@ from ganbench.timing import StepClock, now
 
 Report = Callable[[str, Mapping[str, Any]], None]
 """``report(kind, content)`` tells the driver of progress; it must be cheap."""
+WINDOW, GPU_WINDOW = 0.05, 0.25
+"""Seconds that a window of steps should last: a GPU idles while the first inputs of one are drawn."""
 CURVES, PICTURE, SNAPSHOTS = "curves.jsonl", "samples.png", "snapshots"
 
 
@@ -132,9 +134,11 @@ def _set_arithmetic(precision: str, device: torch.device) -> None:
 
 
 class Trainer:
-    """One trial in training."""
+    """One trial in training; ``like`` may be another of this process, which has the training set already."""
 
-    def __init__(self, trial: Trial, folder: Path, training: Training, report: Report) -> None:
+    def __init__(
+        self, trial: Trial, folder: Path, training: Training, report: Report, like: Trainer | None = None
+    ) -> None:
         cell = trial.cell
         self.trial, self.cell, self.folder, self.training, self.report = trial, cell, folder, training, report
         self.device = torch.device(training.device)
@@ -150,11 +154,12 @@ class Trainer:
         torch.set_num_threads(training.threads)
         use(self.device)
         _set_arithmetic(cell.precision, self.device)
-        source = cell.dataset.load("train", stream(0, "dataset-train"))
+        known = like.feed.samples if like is not None and self._shares(like) else None
+        source = known or cell.dataset.load("train", stream(0, "dataset-train"))
         if isinstance(source, Samples):
             check_spec(source, self.spec.shape, cell.dataset)
         self.generator, self.discriminator = players.build(cell, trial.seed, self.device)
-        self.feed = Feed(
+        self.feed: Feed = Feed(
             source,
             cell.regularizers,
             seed=trial.seed,
@@ -169,6 +174,12 @@ class Trainer:
         self.state = initial_state(
             self.generator, self.discriminator, cell.regularizers, cell.optimizer, cell.loss, cell.update
         )
+
+    def _shares(self, other: Trainer) -> bool:
+        """Whether ``other`` has the same training set in the same place, as the same numbers."""
+        cells = self.cell, other.cell
+        data = {(c.dataset.fingerprint, codeprint.of_class(type(c.dataset))) for c in cells}
+        return len(data) == 1 and (self.device, self.dtype) == (other.device, other.dtype)
 
     # -- stepping ----------------------------------------------------------------------------------------------
 
@@ -228,7 +239,8 @@ class Trainer:
         """The clock of this training, with the windows of before an interruption; what follows one is warm-up again."""
         progress = self.progress
         warm_up = [] if progress.resumed else progress.warm_up
-        return StepClock(self.synchronize, period=self.period, windows=progress.windows, warm_up=warm_up)
+        least = WINDOW if self.device.type == "cpu" else GPU_WINDOW
+        return StepClock(self.synchronize, period=self.period, least=least, windows=progress.windows, warm_up=warm_up)
 
     def content(self, values: dict[str, Value], timing: Mapping[str, float]) -> dict[str, Any]:
         """What the record of the finished trial says, and its picture."""

@@ -64,6 +64,20 @@ def test_a_rerun_is_bit_identical(cell, tmp_path, seed):
     assert same(*states)
 
 
+def test_trials_of_one_process_share_a_training_set_and_train_as_they_would_without(cell, tmp_path):
+    made = cell(dataset="digits", loss="hinge")
+    first = trainer(made, tmp_path / "first")
+    alone = trainer(made, tmp_path / "alone", seed=1)
+    beside = Trainer(Trial(made, 1), tmp_path / "beside", QUIET, lambda kind, content: None, first)
+    for t in (first, alone, beside):
+        t.advance(5)
+    assert beside.feed.samples is first.feed.samples or beside.feed.samples.x is first.feed.samples.x
+    assert alone.feed.samples.x is not first.feed.samples.x
+    assert same(beside.state, alone.state)
+    other = Trainer(Trial(cell(), 1), tmp_path / "other", QUIET, lambda kind, content: None, first)
+    assert other.feed.samples is None
+
+
 def test_another_seed_gives_other_weights(cell, tmp_path):
     states = [trainer(cell(), tmp_path / str(seed), seed).state for seed in (0, 1)]
     assert not same(*states)
