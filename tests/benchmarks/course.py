@@ -11,10 +11,10 @@ from gpu_times import Busy, sides
 from loops import ByHand, trainer
 from speed_cases import Case, Way, ways
 
-from ganbench import compiled, graph, pacing
+from ganbench import compiled, graph, pacing, timer
 from ganbench.captured import Captured
 from ganbench.engines import Apart, Engine, engine_of
-from ganbench.machine import Watch, gpu_state
+from ganbench.machine import Watch
 from ganbench.pacing import Paced
 from ganbench.timer import DeviceMarks, Sentinel, several
 from ganbench.timing import now
@@ -176,7 +176,7 @@ class Course:
             window_seconds=length,
         )
         paced = {p.name: p for p in found}
-        state = gpu_state(self.device.index or 0) if self.gpu else None
+        state = timer._gpu(self.device)
         others = watch.others()
         if self.gpu:
             self._sides()
@@ -193,6 +193,7 @@ class Course:
             "drifted": sum(p.drifted for p in found),
             "others": others,
             "gpu": state,
+            "cudnn_benchmark": torch.backends.cudnn.benchmark if self.gpu else None,
             "rows": [self._row(engine, seeds, paced) for engine, seeds in self.listed],
         }
 

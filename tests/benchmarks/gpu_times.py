@@ -11,7 +11,7 @@ import torch
 
 from ganbench.timing import now
 
-GOES, LASTING = 5, 0.5
+GOES, LASTING = 3, 0.2
 """Goes at most, and the seconds that they should last at most."""
 SIDE = 4096
 """Of the matrices whose product keeps a GPU busy: about 3 ms of an H100 in float32."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import apart
 import course
 import engine_speed
+import gpu_times
 import pytest
 import speed_cases
 import torch
@@ -173,6 +174,78 @@ def test_work_in_processes_says_how_each_went():
         "hangs": "the time was up",
         "waits": "WAITS",
     }
+
+
+class Hands:
+    """A host and a GPU of which the test turns the hands; the queue between them holds so many launches."""
+
+    def __init__(self, monkeypatch, depth=1000):
+        self.host = self.gpu = 0.0
+        self.depth, self.ends = depth, []
+        monkeypatch.setattr(gpu_times, "now", lambda: self.host)
+        monkeypatch.setattr(gpu_times, "_wait", self.wait)
+        monkeypatch.setattr(torch.cuda, "Event", lambda enable_timing: Moment(self))
+
+    def wait(self):
+        self.host = max(self.host, self.gpu)
+
+    def launch(self, host, gpu):
+        """One launch, which takes the host so long to issue and the GPU to do."""
+        waiting = [end for end in self.ends if end > self.host]
+        if len(waiting) >= self.depth:
+            self.host = waiting[-self.depth]
+        self.host += host
+        self.gpu = max(self.gpu, self.host) + gpu
+        self.ends = [*waiting, self.gpu]
+
+
+class Moment:
+    def __init__(self, hands):
+        self.hands = hands
+
+    def record(self):
+        self.at = max(self.hands.gpu, self.hands.host)
+
+    def query(self):
+        return self.at <= self.hands.host
+
+    def elapsed_time(self, later):
+        return 1e3 * (later.at - self.at)
+
+
+@pytest.mark.parametrize(("host", "gpu"), [(1e-3, 1e-4), (1e-4, 1e-3)])
+def test_host_and_gpu_are_told_apart_whichever_of_them_waits(monkeypatch, host, gpu):
+    hands = Hands(monkeypatch)
+    found = gpu_times.sides(
+        lambda steps: [hands.launch(host, gpu) for _ in range(steps)], 8, lambda seconds: hands.launch(0.0, seconds)
+    )
+    assert found["queued"]
+    assert found["host_ms"] == pytest.approx(1e3 * host)
+    assert found["device_ms"] == pytest.approx(1e3 * gpu)
+
+
+def test_one_step_is_taken_where_the_queue_holds_no_more(monkeypatch):
+    hands = Hands(monkeypatch, depth=50)
+
+    def take(steps):
+        for _ in range(20 * steps):
+            hands.launch(1e-5, 1e-4)
+
+    found = gpu_times.sides(take, 8, lambda seconds: hands.launch(0.0, seconds))
+    assert found == {"host_ms": pytest.approx(0.2), "device_ms": pytest.approx(2.0), "queued": True}
+
+
+def test_a_step_that_waits_for_the_gpu_is_known_by_it(monkeypatch):
+    hands = Hands(monkeypatch)
+
+    def take(steps):
+        for _ in range(steps):
+            hands.launch(1e-3, 1e-3)
+            hands.wait()
+
+    found = gpu_times.sides(take, 8, lambda seconds: hands.launch(0.0, seconds))
+    assert not found["queued"]
+    assert found["device_ms"] >= 1.0
 
 
 def test_cases_come_in_the_order_of_what_is_most_wanted():
