@@ -75,7 +75,7 @@ def _stacks(cells: Sequence[Cell], seeds: Sequence[int], workers: int, most: int
     named = {dataclasses.replace(cell, engine="fused"): places[cell.id] for cell in cells}
     families = family.families(list(named))
     groups = [[(named[cell], seed) for cell in f.cells for seed in seeds] for f in families]
-    dealt = zip(families, family.deal(groups, workers, [most] * len(groups)), strict=True)
+    dealt = zip(families, family.deal(groups, workers, most), strict=True)
     found = [Shared(trials, f.numbers) for f, stacks in dealt for trials in stacks]
     return tuple(sorted(found, key=lambda stack: -len(stack.trials)))
 

@@ -9,12 +9,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ganbench import family
 from ganbench.engines import Engine, engine_of
 from ganbench.errors import GanbenchError
 from ganbench.grid import Trial
+from ganbench.memory import lacked
 from ganbench.records import Record, Status, Value, storage_fault
 from ganbench.stacking import apart
 from ganbench.timing import Phases, StepClock, now
@@ -23,6 +22,10 @@ from ganbench.training import DivergedError, Report, Trainer, Training, make_rec
 TIMING_SECONDS, TIMING_SHARE, TIMING_LEAST, TIMING_WINDOWS = 1.0, 0.05, 0.2, 20
 """How the serial step of a cell is timed whose seeds trained in another engine: seconds at most, as a share of training
 and at least; and windows that are aimed at."""
+
+
+class CrowdedError(Exception):
+    """Trials in one step need more memory than there is; fewer at a time may not."""
 
 
 def run_trials(
@@ -36,6 +39,9 @@ def run_trials(
     """Train ``trials``, of one family, into ``folders``, and commit a record of each, whatever happens short of dying.
 
     In the serial engine they must be one. ``numbers`` are inputs of the step; the trials may differ in no others.
+
+    Raises:
+        CrowdedError: memory ran out, and the trials are several. Those without a record go on from what is on disk.
     """
     _Cohort(training, finished).run(trials, folders, reports, numbers)
 
@@ -141,6 +147,9 @@ class _Cohort:
             lead = engine.trainers[0] if engine.trainers else lead
         with self.phases.of("look"):
             engine.settle()
+        with self.phases.of("checkpoint"):  # first: what follows may want more memory than there is
+            for trainer in engine.trainers:
+                trainer.save(clock)
         timing = clock.summary()
         if cell.engine != "serial" and engine.trainers:
             timing = {f"fused_{name}": value for name, value in timing.items()}
@@ -148,8 +157,6 @@ class _Cohort:
                 with self.phases.of("timing"):
                     timing |= self._serial_timing(engine.trainers[0])
         for trainer in list(engine.trainers):
-            with self.phases.of("checkpoint"):
-                trainer.save(clock)
             with self.phases.of("evaluate"):
                 last = values.get(trainer) or trainer.evaluate()
             with self.phases.of("sample"):
@@ -200,6 +207,9 @@ class _Cohort:
         if (fault := storage_fault(error)) is not None:
             raise fault from error
         status, reason = _status(error)
+        if status == "oom" and self.together > 1:
+            traceback.print_exception(error)
+            raise CrowdedError(reason)
         if status == "error":
             traceback.print_exception(error)
         self._commit(trial, folder, status, reason)
@@ -221,8 +231,8 @@ def _status(error: Exception) -> tuple[Status, str]:
     """What an exception that ended a trial means, and says in one line."""
     if isinstance(error, DivergedError):
         return "diverged", str(error)
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return "oom", str(error).splitlines()[0] if str(error) else "out of memory"
+    if lack := lacked(error):
+        return "oom", lack
     if isinstance(error, GanbenchError):
         return "error", str(error)
     return "error", f"{type(error).__name__}: {error}".splitlines()[0]

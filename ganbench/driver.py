@@ -6,26 +6,30 @@ import contextlib
 import math
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ganbench import codeprint, heartbeat
+from ganbench import codeprint, heartbeat, widths
 from ganbench.cell import Trial
 from ganbench.claims import Claims
 from ganbench.errors import ResultsError, StorageError
 from ganbench.grid import Grid
+from ganbench.memory import kills
 from ganbench.observers import Display, call_observers
 from ganbench.plan import TO_RUN, Planned, Stack, inspect
-from ganbench.processes import context, death, terminating, without_main
+from ganbench.processes import context, death, starved, terminating, without_main
 from ganbench.records import Record, Status, storage_fault
 from ganbench.registry import Registry, located
 from ganbench.results import Results
 from ganbench.settings import parse_duration
+from ganbench.text import plural
 from ganbench.timing import now
 from ganbench.training import Training, make_record
+from ganbench.widths import Width
 from ganbench.worker import LOG, Job, work
 
 if TYPE_CHECKING:
@@ -57,6 +61,10 @@ class _Slot:
     deadline: float = math.inf
     verdict: tuple[Status, str] | None = None
     """Why the driver killed it."""
+    crowded: str = ""
+    """What its process said when the memory did not do for all its trials at once."""
+    kills: int | None = None
+    """Processes that the system had killed for want of memory when it began."""
 
 
 @dataclass
@@ -71,6 +79,8 @@ class Driver:
     threads: int
     slots: list[_Slot] = field(default_factory=list)
     complained: set[str] = field(default_factory=set)
+    begun: set[Path] = field(default_factory=set)
+    """Trials that observers know of: one may go on in a second process."""
     interrupted: bool = False
 
     def drive(self) -> None:
@@ -89,9 +99,12 @@ class Driver:
             with terminating():
                 while queue or self.slots or (self.elsewhere and not self.options.helping):
                     while queue and free:
-                        if (stack := self._mine(queue.popleft(), claims)) is not None:
+                        wanted = queue.popleft()
+                        if (stack := self._mine(wanted, claims)) is not None:
                             number, device = free.popleft()
-                            self.slots.append(self._start(number, device, stack))
+                            self.slots.append(self._start(number, device, self._fitting(stack)))
+                        else:
+                            queue.extendleft(_chained(wanted.then))
                     if self.elsewhere and not queue and now() - looked >= LOOK:
                         looked = now()
                         queue, self.elsewhere = deque(self.elsewhere), []
@@ -99,9 +112,9 @@ class Driver:
                     for slot in self._listen():
                         self.slots.remove(slot)
                         free.append((slot.number, slot.device))
-                        if slot.left:
-                            left = tuple(slot.stack.trials[i] for i in sorted(slot.left))
-                            queue.appendleft(replace(slot.stack, trials=left))
+                        left = tuple(slot.stack.trials[i] for i in sorted(slot.left))
+                        again = [Stack(left, slot.stack.numbers)] if left else []
+                        queue.extendleft(_chained([*again, *slot.stack.then]))
         except KeyboardInterrupt:
             self.interrupted = True
             self._stop()
@@ -125,8 +138,13 @@ class Driver:
             elif found.record is not None:
                 self.display.finished(-1, planned.trial, found.record)
         if others:
-            self.elsewhere.append(replace(stack, trials=tuple(others)))
+            self.elsewhere.append(Stack(tuple(others), stack.numbers))
         return replace(stack, trials=tuple(mine)) if mine else None
+
+    def _fitting(self, stack: Stack) -> Stack:
+        """As much of ``stack`` as there is memory for, as far as is known, and the rest when that is done."""
+        known = widths.read(self.run.folder).get(widths.kind(stack.cell)) if stack.cell.stacked else None
+        return stack if known is None else stack.within(known.most)
 
     @property
     def timing(self) -> Literal["auto"] | bool:
@@ -171,7 +189,8 @@ class Driver:
             process.start()
         events_end.close()
         lifeline_end.close()
-        return _Slot(number, device, job, stack, process, events, lifeline, list(range(len(stack.trials))))
+        left = list(range(len(stack.trials)))
+        return _Slot(number, device, job, stack, process, events, lifeline, left, kills=kills())
 
     # -- listening ---------------------------------------------------------------------------------------------
 
@@ -210,6 +229,9 @@ class Driver:
                 self.complained.add(content["text"])
                 self.display.note(content["text"])
             return
+        if kind == "crowded":
+            slot.crowded = content["reason"]
+            return
         if kind == "full":
             place = content["place"] or str(self.run.folder)
             raise StorageError(content["reason"], place=place, hint=content["hint"])
@@ -218,7 +240,9 @@ class Driver:
             slot.running.append(content["trial"])
             slot.deadline = now() + self.limit * len(slot.running)
             self.display.started(slot.number, trial)
-            self._hook("ganbench_trial_started", run=self.run, trial=trial)
+            if trial.folder not in self.begun:
+                self.begun.add(trial.folder)
+                self._hook("ganbench_trial_started", run=self.run, trial=trial)
         elif kind == "step":
             self.display.stepped(slot.number, trial, content["step"], content["logs"])
         elif kind == "record":
@@ -241,10 +265,26 @@ class Driver:
         slot.lifeline.close()
         if not slot.running and (code == 0 or not slot.left):
             return
-        status, reason = slot.verdict or ("crashed", death(code))
+        memory = slot.verdict is None and starved(code, slot.kills)
+        if slot.stack.cell.stacked and len(slot.stack.trials) > 1 and (slot.crowded or memory or memory is None):
+            self._narrow(slot, slot.crowded or death(code))
+            return
+        status, reason = slot.verdict or ("oom" if memory else "crashed", death(code))
         for place in slot.running or slot.left[:1]:
             self._commit(slot, place, status, reason)
             slot.left.remove(place)
+
+    def _narrow(self, slot: _Slot, why: str) -> None:
+        """The trials of a stack that had no record yet go on with fewer in one step, and so does all of their kind."""
+        n = len(slot.stack.trials)
+        most, cells = -(-n // 2), [planned.trial.cell for planned in slot.stack.trials]
+        about = widths.about(list(dict.fromkeys(cells)))
+        widths.record(self.run.folder, widths.kind(slot.stack.cell), Width(most, about, {str(n): why}))
+        for place in slot.running:
+            self.display.stopped(slot.number, slot.stack.trials[place].trial)
+        slot.running.clear()
+        told = f"{about}: {n} trials in one step ran out of memory ({why})"
+        self.display.note(f"{told}: {plural(most, 'trial')} at a time from now on")
 
     def _commit(self, slot: _Slot, place: int, status: Status, reason: str, log: str = "") -> None:
         trial = slot.stack.trials[place].trial
@@ -281,3 +321,8 @@ class Driver:
     def _hook(self, name: str, **arguments: Any) -> None:
         """Call every observer; one that raises is reported once, and the run goes on."""
         call_observers(self.registry, name, arguments, self.complained, self.display.note)
+
+
+def _chained(stacks: Sequence[Stack]) -> list[Stack]:
+    """``stacks``, of which each begins when the one before is done, as one; none if there are none."""
+    return [replace(stacks[0], then=tuple(stacks[1:]))] if stacks else []

@@ -41,7 +41,7 @@ class TimeLeft:
 
     def __init__(self, run: Run) -> None:
         self.left = {(p.trial.cell.id, p.trial.seed): p.trial for p in run.todo}
-        self.at_once = run.workers
+        self.at_once = self.workers = run.workers
         self.seconds: dict[tuple[str, ...], list[float]] = {}
         self.paces: dict[tuple[str, ...], float] = {}
         self.running: dict[tuple[str, int], _Seen] = {}
@@ -68,6 +68,11 @@ class TimeLeft:
         whole = seen.heard - seen.begun + (now - seen.heard) / (1 - seen.first if seen.first < 1 else 1)
         for kind in _kinds(trial):
             self.seconds.setdefault(kind, []).append(whole)
+
+    def stopped(self, trial: Trial) -> None:
+        """A trial is to go on later, with fewer beside it: there was no memory for as many."""
+        self.running.pop((trial.cell.id, trial.seed), None)
+        self.at_once = max(self.workers, len(self.running))
 
     def remaining(self) -> float | None:
         """Seconds until the run ends, None while nothing is known."""

@@ -70,14 +70,14 @@ def families(cells: Sequence[Cell]) -> list[Family]:
     return [Family(tuple(group), differing(group)) for group in groups.values()]
 
 
-def cut(sizes: Sequence[int], workers: int, most: Sequence[int]) -> list[int]:
-    """Into how many stacks families of so many trials are cut: none has more than its ``most``, and no worker idles.
+def cut(sizes: Sequence[int], workers: int, most: int) -> list[int]:
+    """Into how many stacks families of so many trials are cut: none has more than ``most``, and no worker idles.
 
     A stack is cut further only where the run ends sooner for it, judged by trials.
     """
     if not sizes:
         return []
-    pieces = [-(-size // n) for size, n in zip(sizes, most, strict=True)]
+    pieces = [-(-size // most) for size in sizes]
     best, least = list(pieces), _makespan(sizes, pieces, workers)
     for _ in range(workers * len(sizes)):
         widest = max(range(len(sizes)), key=lambda i: sizes[i] / pieces[i])
@@ -89,7 +89,7 @@ def cut(sizes: Sequence[int], workers: int, most: Sequence[int]) -> list[int]:
     return best
 
 
-def deal(groups: Sequence[Sequence[T]], workers: int, most: Sequence[int]) -> list[list[tuple[T, ...]]]:
+def deal(groups: Sequence[Sequence[T]], workers: int, most: int) -> list[list[tuple[T, ...]]]:
     """The members of each of ``groups``, families, in the stacks that they are :func:`cut` into."""
     found = []
     for group, pieces in zip(groups, cut([len(g) for g in groups], workers, most), strict=True):

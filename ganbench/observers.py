@@ -29,6 +29,9 @@ class Display(Protocol):
     def finished(self, slot: int, trial: Trial, record: Record) -> None:
         """A trial's record is on disk."""
 
+    def stopped(self, slot: int, trial: Trial) -> None:
+        """The process of a slot has left a trial, which goes on later in another."""
+
     def note(self, text: str) -> None:
         """Something a user should read once."""
 
@@ -46,6 +49,7 @@ class Silent:
     def started(self, slot: int, trial: Trial) -> None: ...
     def stepped(self, slot: int, trial: Trial, step: int, logs: Mapping[str, float]) -> None: ...
     def finished(self, slot: int, trial: Trial, record: Record) -> None: ...
+    def stopped(self, slot: int, trial: Trial) -> None: ...
     def note(self, text: str) -> None: ...
     def tick(self) -> None: ...
     def end(self) -> None: ...
@@ -72,6 +76,10 @@ class Several:
     def finished(self, slot: int, trial: Trial, record: Record) -> None:
         for display in self.displays:
             display.finished(slot, trial, record)
+
+    def stopped(self, slot: int, trial: Trial) -> None:
+        for display in self.displays:
+            display.stopped(slot, trial)
 
     def note(self, text: str) -> None:
         for display in self.displays:

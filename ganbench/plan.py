@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from ganbench import choices, codeprint, family, widths
+from ganbench.cell import Cell
 from ganbench.dataset import Dataset
 from ganbench.errors import ResultsError
 from ganbench.grid import Combination, Grid, Trial
@@ -39,10 +40,22 @@ class Stack:
     Args:
         trials: of one family.
         numbers: the names of the numbers that are inputs of the step; they differ within the family.
+        then: stacks that there is memory for when this one is done.
     """
 
     trials: tuple[Planned, ...]
     numbers: tuple[str, ...] = ()
+    then: tuple[Stack, ...] = ()
+
+    @property
+    def cell(self) -> Cell:
+        """The first of its cells."""
+        return self.trials[0].trial.cell
+
+    def within(self, most: int) -> Stack:
+        """The first ``most`` trials at most, and the others, in stacks as even as it goes, when they are done."""
+        first, *others = family.deal([self.trials], 1, most)[0]
+        return Stack(first, self.numbers, (*(Stack(trials, self.numbers) for trials in others), *self.then))
 
 
 @dataclass(frozen=True)
@@ -54,8 +67,6 @@ class Plan:
     trials: Sequence[Planned]
     seeds: tuple[int, ...]
     notes: Sequence[str] = ()
-    widths: Mapping[str, int] = field(default_factory=dict)
-    """The most trials in one step, by :func:`widths.kind`, of those that have run out of memory."""
 
     @property
     def skipped(self) -> list[Combination]:
@@ -91,8 +102,7 @@ class Plan:
         for planned in todo:
             groups.setdefault(of[planned.trial.cell.id], []).append(planned)
         together = [i for i in groups if families[i].cells[0].stacked]
-        limits = [min(most, self.widths.get(widths.kind(families[i].cells[0]), most)) for i in together]
-        dealt = dict(zip(together, family.deal([groups[i] for i in together], workers, limits), strict=True))
+        dealt = dict(zip(together, family.deal([groups[i] for i in together], workers, most), strict=True))
         return [
             Stack(members, families[i].numbers)
             for i, group in groups.items()
@@ -124,12 +134,9 @@ def make(
         planned += [inspect(Trial(combination.cell, seed), folder, code) for seed in chosen]
     trained = [c.cell for c in combinations if c.skip is None]
     engines = choices.notes(trained, chosen_engines)
-    known = widths.read(folder)
-    notes = (
-        *(*grid.notes, *engines, *widths.notes(known)),
-        *(*_advice(combinations), *absent(p for p in planned if p.stage in TO_RUN)),
-    )
-    return Plan(grid.name, combinations, planned, chosen, notes, {key: w.most for key, w in known.items()})
+    told = (*grid.notes, *engines, *widths.notes(widths.read(folder)), *_advice(combinations))
+    notes = (*told, *absent(p for p in planned if p.stage in TO_RUN))
+    return Plan(grid.name, combinations, planned, chosen, notes)
 
 
 def _advice(combinations: Sequence[Combination]) -> Iterator[str]:

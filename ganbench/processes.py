@@ -18,6 +18,7 @@ from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
 
 from ganbench.errors import ResultsError
+from ganbench.memory import kills
 
 
 def death(code: int) -> str:
@@ -27,6 +28,17 @@ def death(code: int) -> str:
     name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
     more = ", perhaps by the system for want of memory" if -code == signal.SIGKILL else ""
     return f"its process was killed by {name}{more}"
+
+
+def starved(code: int, kills_before: int | None) -> bool | None:
+    """Whether an exit code is of a process that the system killed for want of memory; None where it does not say.
+
+    ``kills_before`` is what :func:`memory.kills` counted when the process began.
+    """
+    if code != -getattr(signal, "SIGKILL", -1):
+        return False
+    kills_now = kills()
+    return None if kills_before is None or kills_now is None else kills_now > kills_before
 
 
 def context(device: str = "cpu", *, tracing: bool = False, compiling: bool = False) -> ForkServerContext | SpawnContext:

@@ -82,6 +82,12 @@ class Tracker:
         self.done += 1
         self.failed += record.status in FAILED
 
+    def stopped(self, slot: int, trial: Trial) -> None:
+        """The process of a slot has left a trial, which goes on later in another."""
+        del slot
+        self.estimate.stopped(trial)
+        self.running.pop((trial.cell.name, trial.seed), None)
+
     def note(self, text: str) -> None:
         """Something a user should read once."""
 

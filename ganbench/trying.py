@@ -320,7 +320,7 @@ class Timed:
 
 def narrowed(stacks: Sequence[Shared], most: int) -> tuple[Shared, ...]:
     """``stacks``, the largest first, of which none has more than ``most`` trials."""
-    parts = [Shared(part, s.numbers) for s in stacks for part in family.deal([s.trials], 1, [most])[0]]
+    parts = [Shared(part, s.numbers) for s in stacks for part in family.deal([s.trials], 1, most)[0]]
     return tuple(sorted(parts, key=lambda stack: -len(stack.trials)))
 
 

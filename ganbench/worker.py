@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from ganbench.cohort import run_trials
+from ganbench.cohort import CrowdedError, run_trials
 from ganbench.errors import GanbenchError
 from ganbench.grid import Cell, Trial
 from ganbench.processes import die_with
@@ -64,6 +64,8 @@ def work(job: Job, events: Connection, lifeline: Connection) -> None:
         return
     try:
         _train_all([(i, Trial(cells[place], seed)) for i, (place, seed) in enumerate(job.trials)], job, events)
+    except CrowdedError as error:
+        _tell(events, "crowded", {"reason": str(error)})
     except (OSError, GanbenchError) as error:
         fault = storage_fault(error)
         if fault is None:

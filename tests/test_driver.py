@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
-from ganbench import runner
+from ganbench import runner, widths
 from ganbench.driver import Driver
 from ganbench.grid import Grid
 from ganbench.plan import Stack
+from ganbench.registry import Registry
 from ganbench.runner import Options, execute
+from ganbench.widths import Width
 
 
 class Started:
@@ -27,7 +29,9 @@ class Started:
 
         def start(driver: Driver, number: int, device: str, stack: Stack) -> Any:
             started.cells.append((device, stack.trials[0].trial.cell.labels["regularizer"]))
-            slot = SimpleNamespace(number=number, device=device, left=[], rest=started.seconds.popleft(), process=None)
+            slot = SimpleNamespace(
+                number=number, device=device, stack=stack, left=[], rest=started.seconds.popleft(), process=None
+            )
             busy = Counter(s.device for s in (*driver.slots, slot))
             started.most |= busy
             return slot
@@ -72,3 +76,15 @@ def test_there_are_no_more_workers_than_cells(wide, tmp_path: Path, monkeypatch)
     started = Started(monkeypatch, [f"cuda:{n}" for n in range(8)], {})
     assert execute(Grid.load(wide), tmp_path, Options()).run.workers == 6
     assert len(started.most) == 6
+
+
+def test_what_there_is_no_memory_for_at_once_trains_one_after_the_other(wide, tmp_path: Path, monkeypatch):
+    wide["run"] |= {"engine": "fused", "seeds": 3}
+    wide["grid"]["regularizer"] = ["r1", "none"]
+    cells = [c.cell for c in Grid.load(wide).combinations(Registry.load())]
+    (tmp_path / "small").mkdir()
+    widths.record(tmp_path / "small", widths.kind(cells[0]), Width(1, "r1", {"3": "out of memory"}))
+    started = Started(monkeypatch, ["cpu"], {})
+    execute(Grid.load(wide), tmp_path, Options(workers=3))
+    assert Counter(cell for _, cell in started.cells) == {"r1": 3, "none": 1}
+    assert started.most == {"cpu": 2}, "none beside one of r1"

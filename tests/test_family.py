@@ -153,15 +153,10 @@ def test_only_numbers_of_loss_optimizer_and_regularizers_make_a_family():
     ],
 )
 def test_families_are_cut_so_that_workers_end_together(sizes, workers, most, pieces):
-    assert family.cut(sizes, workers, [most] * len(sizes)) == pieces
+    assert family.cut(sizes, workers, most) == pieces
     for size, n in zip(sizes, pieces, strict=True):
         assert sum(family.dealt(size, n)) == size
         assert max(family.dealt(size, n)) <= most
-
-
-def test_a_family_may_have_a_limit_of_its_own():
-    assert family.cut([18, 18], 2, [64, 4]) == [1, 5]
-    assert [len(stack) for group in family.deal(["abcdefg", "xy"], 1, [4, 4]) for stack in group] == [4, 3, 2]
 
 
 @pytest.mark.parametrize("most", [1, 2, 64])
