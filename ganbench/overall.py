@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import statistics
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from ganbench import effects, ranking
 from ganbench.compare import baseline_of, blocks_of, measures_of, rows_of
@@ -16,6 +16,7 @@ from ganbench.factors import within_blocks
 from ganbench.footers import refusals
 from ganbench.grouping import facts_by_cell
 from ganbench.records import ROLES
+from ganbench.shared import Shared
 from ganbench.stats import Better, Estimate, Percent
 from ganbench.table import STEP
 from ganbench.trials import Trial, is_number, levels_of, mixed
@@ -29,7 +30,6 @@ RATIOS = (0.5, 0.8, 0.9, 1.0, 1.1, 1.25, 2.0)
 """Values over the baseline's at which a profile is read."""
 QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Where it is read for measures that are compared by differences: these quantiles of all values, rounded."""
-Blocks: TypeAlias = Mapping[tuple[Any, ...], Mapping[int, float | None]]
 
 
 @dataclass(frozen=True)
@@ -41,30 +41,30 @@ class Place:
         rank: its mean rank over blocks; 1 is best.
         iqm: the interquartile mean of all values less the baseline's, each over (or less) the baseline's mean in its
             block; in percent for ratios. None if so many failed that it is not a number, and for the baseline.
+        profile: the share of trials that are at least as good as each threshold.
+        done: trials that ended well, in the blocks counted.
+        total: all of them.
+        failures: how many ended in each other status.
         improved: P(improvement) over the baseline, see :class:`ganbench.factors.FactorEffect`. None for the baseline.
         a12: likewise.
         better: blocks in which it is better than the baseline.
         worse: blocks in which it is worse.
         signed: p of Wilcoxon's signed-rank test over blocks, not corrected; None if it could not reject alone.
-        profile: the share of trials that are at least as good as each threshold.
-        done: trials that ended well, in the blocks counted.
-        total: all of them.
-        failures: how many ended in each other status.
         p: ``signed`` corrected by Holm over all levels and measures; None with fewer blocks than that needs.
     """
 
     level: str
     rank: Estimate
     iqm: Estimate | None
-    improved: Estimate | None
-    a12: float | None
-    better: int
-    worse: int
-    signed: float | None
     profile: tuple[Estimate, ...]
     done: int
     total: int
     failures: Mapping[str, int] = field(default_factory=dict)
+    improved: Estimate | None = None
+    a12: float | None = None
+    better: int = 0
+    worse: int = 0
+    signed: float | None = None
     p: float | None = None
 
 
@@ -177,96 +177,73 @@ def _of_measure(
     measure: tuple[str, Better, str],
     facts: Mapping[str, tuple[str, ...]],
 ) -> Overall | None:
-    import numpy as np
-
     name, better, unit = measure
     of = blocks_of(part, role, name, facts)
-    every = dict.fromkeys(key for blocks in of.values() for key in blocks)
-    shared = [key for key in every if all(key in blocks for blocks in of.values())]
-    seeds = [s for s in {int(t["seed"]): None for t in part} if all(s in b[k] for b in of.values() for k in shared)]
-    if len(of) < 2 or base not in of or not shared or not seeds:
+    shared = Shared.of(of, base, better, list(dict.fromkeys(int(t["seed"]) for t in part)))
+    if shared is None:
         return None
-    numbers = [v for b in of.values() for k in shared for v in b[k].values() if v is not None]
-    scale: Scale = "ratio" if better == "lower" and min(numbers, default=0) > 0 else "difference"
-    sign = 1.0 if better == "lower" else -1.0
-    scores = sign * np.array([[[b[k][s] for s in seeds] for k in shared] for b in of.values()], dtype=float)
-    ranks = ranking.mean_ranks(scores)
-    normal, compared = _normalised(of, base, shared, seeds, scale, sign)
-    thresholds = _thresholds(normal, scale, sign)
-    at = np.log(thresholds) if scale == "ratio" else sign * np.array(thresholds)
-    shares, low, high = ranking.profile(normal, at) if len(compared) else (np.zeros((len(of), 0)), None, None)
-    iqms = _iqms(normal, list(of).index(base), scale, sign) if len(compared) else [None] * len(of)
-    others = [r for r in ROLES if r != role]
-    made = []
-    for i, (level, blocks) in enumerate(of.items()):
-        inside = {key: {s: blocks[key][s] for s in seeds} for key in shared}
-        held = {key: {s: of[base][key][s] for s in seeds} for key in shared}
-        effect = None if level == base else within_blocks(inside, held, better=better, scale=scale)
-        trials = [t for t in part if t[role] == level and (*(t[r] for r in others), *facts[t["cell"]]) in shared]
-        statuses = [str(t["status"]) for t in trials if int(t["seed"]) in seeds]
-        ends = list(zip(low[i], high[i], strict=True)) if low is not None and high is not None else []
-        profile = tuple(
-            Estimate(float(x), float(ends[j][0]) if ends else None, float(ends[j][1]) if ends else None, normal[0].size)
-            for j, x in enumerate(shares[i])
+    ranks = ranking.mean_ranks(shared.scores())
+    normal = shared.normalised()
+    thresholds = _thresholds(normal, shared.scale, shared.sign)
+    profiles = _profiles(normal, thresholds, shared.scale, shared.sign)
+    iqms = _iqms(normal, list(of).index(base), shared.scale, shared.sign)
+    ends = _ends(part, role, facts, shared)
+    places = [
+        Place(
+            level=level,
+            rank=ranks.means[i],
+            iqm=iqms[i],
+            profile=profiles[i],
+            done=ends[level]["done"],
+            total=ends[level].total(),
+            failures={status: n for status, n in ends[level].items() if status != "done"},
         )
-        made.append(
-            Place(
-                level=level,
-                rank=ranks.means[i],
-                iqm=iqms[i],
-                improved=effect.effect.improved if effect else None,
-                a12=effect.effect.a12 if effect else None,
-                better=effect.better if effect else 0,
-                worse=effect.worse if effect else 0,
-                signed=signed_rank([d for d in _block_scores(inside, held, sign, scale) if d is not None])
-                if effect
-                else None,
-                profile=profile,
-                done=statuses.count("done"),
-                total=len(statuses),
-                failures={s: statuses.count(s) for s in dict.fromkeys(statuses) if s != "done"},
-            )
-        )
+        for i, level in enumerate(of)
+    ]
     return Overall(
         role=role,
         measure=name,
         better=better,
         unit=unit,
         baseline=base,
-        scale=scale,
-        levels=tuple(made),
+        scale=shared.scale,
+        levels=tuple(place if place.level == base else _against(place, shared) for place in places),
         datasets=tuple(dict.fromkeys(str(t["dataset"]) for t in part)),
-        blocks=len(shared),
-        left_out=len(every) - len(shared),
-        seeds=len(seeds),
+        blocks=len(shared.blocks),
+        left_out=len({key for blocks in of.values() for key in blocks}) - len(shared.blocks),
+        seeds=len(shared.seeds),
         friedman=ranks.p,
         thresholds=tuple(thresholds),
     )
 
 
-def _normalised(
-    of: Mapping[str, Blocks],
-    base: str,
-    shared: Sequence[tuple[Any, ...]],
-    seeds: Sequence[int],
-    scale: Scale,
-    sign: float,
-) -> tuple[Array, list[tuple[Any, ...]]]:
-    """Scores [levels, blocks, seeds] over or less the baseline's mean in the block, less is better, failures NaN.
+def _against(place: Place, shared: Shared) -> Place:
+    """``place`` with what its level is against the baseline."""
+    found = within_blocks(
+        shared.values(place.level), shared.values(shared.base), better=shared.better, scale=shared.scale
+    )
+    assert found is not None  # they share blocks
+    return replace(
+        place,
+        improved=found.effect.improved,
+        a12=found.effect.a12,
+        better=found.better,
+        worse=found.worse,
+        signed=signed_rank(shared.differences(place.level)),
+    )
 
-    Also the blocks, which are those in which the baseline has a mean.
-    """
-    import numpy as np
 
-    def number(value: float | None) -> float:
-        return math.nan if value is None else math.log(value) if scale == "ratio" else value
-
-    compared = [k for k in shared if any(of[base][k][s] is not None for s in seeds)]
-    values = np.array([[[number(b[k][s]) for s in seeds] for k in compared] for b in of.values()], dtype=float)
-    if not compared:
-        return np.zeros((len(of), 0, len(seeds))), compared
-    centre = np.nanmean(values[list(of).index(base)], axis=-1, keepdims=True)
-    return np.asarray(sign * (values - centre), dtype=float), compared
+def _ends(
+    part: Sequence[Trial], role: str, facts: Mapping[str, tuple[str, ...]], shared: Shared
+) -> dict[str, Counter[str]]:
+    """How the trials of each level ended that lie in the shared blocks and seeds."""
+    others = [r for r in ROLES if r != role]
+    blocks, seeds = set(shared.blocks), set(shared.seeds)
+    found = {level: Counter[str]() for level in shared.levels}
+    for trial in part:
+        if (*(trial[r] for r in others), *facts[trial["cell"]]) in blocks and int(trial["seed"]) in seeds:
+            found[str(trial[role])][str(trial["status"])] += 1
+    return found
 
 
 def _thresholds(normal: Array, scale: Scale, sign: float) -> list[float]:
@@ -281,8 +258,28 @@ def _thresholds(normal: Array, scale: Scale, sign: float) -> list[float]:
     return list(dict.fromkeys(float(f"{x:.1g}") + 0.0 for x in wanted))  # no negative zero
 
 
+def _profiles(normal: Array, thresholds: Sequence[float], scale: Scale, sign: float) -> list[tuple[Estimate, ...]]:
+    """For each level the share of its trials that are at least as good as each threshold; none without a baseline."""
+    import numpy as np
+
+    if not normal.size:
+        return [() for _ in normal]
+    at = np.log(thresholds) if scale == "ratio" else sign * np.array(thresholds)
+    shares, low, high = ranking.profile(normal, at)
+    n = normal[0].size
+
+    def estimate(i: int, j: int) -> Estimate:
+        if low is None or high is None:
+            return Estimate(float(shares[i, j]), None, None, n)
+        return Estimate(float(shares[i, j]), float(low[i, j]), float(high[i, j]), n)
+
+    return [tuple(estimate(i, j) for j in range(len(thresholds))) for i in range(len(shares))]
+
+
 def _iqms(normal: Array, base: int, scale: Scale, sign: float) -> list[Estimate | None]:
     """The IQM of each level less the baseline's, on the printed scale; None for the baseline, and for infinities."""
+    if not normal.size:
+        return [None for _ in normal]
     made: list[Estimate | None] = []
     for i, found in enumerate(ranking.iqms(normal, base=base)):
         if i == base or not math.isfinite(found.mean):
@@ -294,19 +291,6 @@ def _iqms(normal: Array, base: int, scale: Scale, sign: float) -> list[Estimate 
         estimate = Estimate(sign * found.mean, low, high, found.n)
         made.append(Percent.of(estimate) if scale == "ratio" else estimate)
     return made
-
-
-def _block_scores(values: Blocks, baseline: Blocks, sign: float, scale: Scale) -> list[float | None]:
-    """For each block the difference of means (of logs), less is better; ±infinity if one side failed in every seed."""
-    found: list[float | None] = []
-    for key, of in values.items():
-        sides = []
-        for side in (of, baseline[key]):
-            numbers = [v for v in side.values() if v is not None]
-            logs = [math.log(v) if scale == "ratio" else v for v in numbers]
-            sides.append(sign * statistics.fmean(logs) if logs else math.inf)
-        found.append(None if sides[0] == sides[1] == math.inf else sides[0] - sides[1])
-    return found
 
 
 def signed_rank(differences: Sequence[float]) -> float | None:

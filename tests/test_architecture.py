@@ -29,7 +29,7 @@ LAYERS = (
     "targets",
     "steptimes",
     "critic datafiles fakes heartbeat hooked keeping numerals streaming trials update",
-    "arrivals frames runfolder",
+    "arrivals frames runfolder shared",
     "claims differences documents footers grouping pivot rawdata terminal",
     "columns latex marks standing",
     "render tabulate",
