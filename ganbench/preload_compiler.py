@@ -3,7 +3,10 @@
 As there, nothing may start a thread; the compiler's pool of processes starts with the first graph, and not here.
 """
 
-import torch._inductor.compile_fx
-import torch.fx.experimental.proxy_tensor
+from ganbench.preload import for_good
+
+with for_good():
+    import torch._inductor.compile_fx
+    import torch.fx.experimental.proxy_tensor
 
 __all__ = ["torch"]

@@ -3,7 +3,10 @@
 As there, nothing may start a thread.
 """
 
-import torch._dynamo
-import torch.fx.experimental.proxy_tensor
+from ganbench.preload import for_good
+
+with for_good():
+    import torch._dynamo
+    import torch.fx.experimental.proxy_tensor
 
 __all__ = ["torch"]

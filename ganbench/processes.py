@@ -20,6 +20,9 @@ from pathlib import Path
 from ganbench.errors import ResultsError
 from ganbench.memory import kills
 
+NVIDIA = Path("/dev/nvidiactl")
+"""Where Linux has the driver of an NVIDIA GPU."""
+
 
 def death(code: int) -> str:
     """What an exit code says of how a process died."""
@@ -54,6 +57,23 @@ def context(device: str = "cpu", *, tracing: bool = False, compiling: bool = Fal
     more = ["ganbench.preload_tracer"] * tracing + ["ganbench.preload_compiler"] * compiling
     context.set_forkserver_preload(["ganbench.preload", *more])
     return context
+
+
+def begin_server(device: str, engine: str, *, compiled: bool | str) -> None:
+    """Let the server begin to load while this process does, if it is known already what it has to load.
+
+    Args:
+        device: as it was asked for; torch, which could tell what ``auto`` is, is not loaded yet.
+        engine: of ``[run]``.
+        compiled: ``compile`` of ``[run]``.
+    """
+    plain = device == "cpu" or (device == "auto" and not NVIDIA.exists())
+    if not plain or "auto" in (engine, compiled):
+        return
+    if isinstance(context(tracing=engine != "serial", compiling=bool(compiled)), ForkServerContext):
+        from multiprocessing import forkserver
+
+        forkserver.ensure_running()
 
 
 @contextlib.contextmanager

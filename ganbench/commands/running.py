@@ -60,9 +60,12 @@ def add(command: Adder) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from ganbench.grid import Grid, parse_duration
-    from ganbench.runner import Options, execute
+    from ganbench.processes import begin_server
 
     grid = Grid.load(args.grid)
+    begin_server(args.device, grid.settings.engine, compiled=grid.settings.compile)
+    from ganbench.runner import Options, execute  # with torch
+
     options = Options(
         device=args.device,
         workers=args.workers,
