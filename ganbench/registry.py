@@ -175,7 +175,7 @@ class Registry:
 
     def _load_entry_point(self, point: importlib.metadata.EntryPoint) -> None:
         dist = point.dist
-        where = f"{dist.metadata['Name']} {dist.version}" if dist else point.value
+        where = _release(dist) if dist else point.value
         origin = Origin(point.name, where)
         with _blaming(origin):
             module = point.load()
@@ -278,6 +278,11 @@ def is_name(plugin: str | Path) -> bool:
 def located(plugin: str | Path, folder: Path) -> str | Path:
     """A plugin as it is called from anywhere: a name as it is, a file with its path from ``folder`` in front."""
     return plugin if is_name(plugin) else folder / plugin
+
+
+@functools.lru_cache(maxsize=64)  # a distribution has many plugins, and its metadata are parsed as an e-mail
+def _release(dist: importlib.metadata.Distribution) -> str:
+    return f"{dist.metadata['Name']} {dist.version}"
 
 
 def optional() -> list[importlib.metadata.EntryPoint]:

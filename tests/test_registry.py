@@ -37,12 +37,21 @@ def mine(tmp_path: Path) -> Path:
     return plugin(tmp_path, "my_loss.py", PLUGIN.format(cls="Mine", name="mine"))
 
 
+class Distribution:
+    """One that is not installed."""
+
+    version = "1.2"
+
+    def __init__(self, name: str) -> None:
+        self.metadata = {"Name": name}
+
+
 class Point:
     """An entry point of a distribution that is not installed."""
 
     def __init__(self, name: str, module: types.ModuleType, dist: str | None = "their-losses") -> None:
         self.name, self.module, self.value = name, module, "their_losses"
-        self.dist = types.SimpleNamespace(metadata={"Name": dist}, version="1.2") if dist else None
+        self.dist = Distribution(dist) if dist else None
 
     def load(self) -> types.ModuleType:
         return self.module
