@@ -21,10 +21,13 @@ from ganbench.timing import now
 from ganbench.training import Trainer
 
 HAND, AGAIN = "by hand", "by hand, again"
-ROUNDS, WARM_STEPS = 3, 2
-"""At least; a step of many seeds can take a second and more."""
-SHORTEST = 0.02
-"""Seconds of the shortest window, however little time a case has."""
+ROUNDS, GPU_ROUNDS, WARM_STEPS = 3, 8, 2
+"""At least, and what the time of a case is divided for; a step of many seeds can take a second and more.
+
+A loop that launches operation by operation is as uneven as its host: short windows in many rounds tell more of it.
+"""
+SHORTEST, WARM_SECONDS = 0.05, 0.25
+"""Of a window and of a warm-up, however little time a case has."""
 SLOWEST = 3.0
 """Seconds of a step above which a loop is not timed: ten of them would take the time of a case."""
 UNCOMPILED = "not compiled in time"
@@ -108,8 +111,11 @@ class Course:
         """What is known of each loop that was built."""
         self.wrong: dict[str, str] = {}
         self.subjects: list[Loop] = []
+        self.rounds = GPU_ROUNDS if self.gpu else ROUNDS
         self.listed = list(ways(engines, case.seeds))
         begun, without = now(), hopeless(known)
+        # what a library takes for itself at first is no loop's
+        torch.ones(2, 2, device=self.device) @ torch.ones(2, 2, device=self.device)
         setattr(graph, "Captured", Clocked)  # noqa: B010 # mypy takes no class for a variable
         for name in (HAND, AGAIN):
             base = self._memory()
@@ -164,15 +170,15 @@ class Course:
     def time(self, seconds: float) -> dict[str, Any]:
         """Time the loops for about so many ``seconds`` and return what the file says of the case."""
         watch = Watch()
-        length = min(pacing.WINDOW, max(SHORTEST, seconds / (2 * ROUNDS * len(self.subjects))))
+        length = min(pacing.WINDOW, max(SHORTEST, seconds / (2 * self.rounds * len(self.subjects))))
         found = pacing.pace(
             self.subjects,
             baseline=0,
             sentinel=Sentinel(self.device),
             budget=seconds,
-            rounds=ROUNDS,
+            rounds=self.rounds,
             warm_steps=WARM_STEPS,
-            warm_seconds=min(pacing.WARM_SECONDS, 2 * length),
+            warm_seconds=min(pacing.WARM_SECONDS, max(WARM_SECONDS, 2 * length)),
             window_seconds=length,
         )
         paced = {p.name: p for p in found}
