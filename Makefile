@@ -19,9 +19,7 @@ REFERENCE_STAMP := $(VENV)/.installed-reference
 # The example plugin and the scripts behind the reference pages are not part of the package, so mypy is told of them.
 TYPED := docs/generate.py docs/simulate.py docs/measure_costs.py docs/benchmarks.py plugins/ganbench-example/src
 
-.DEFAULT_# Of the tests on a GPU: processes at a time. Benchmarks run after them, alone.
-WORKERS ?= auto
-GOAL := help
+.DEFAULT_GOAL := help
 .PHONY: help env quickstart test test-slow test-reference test-loggers benchmark gpu-check docs docs-check format clean
 .DELETE_ON_ERROR:
 
