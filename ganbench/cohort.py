@@ -75,7 +75,7 @@ class _Cohort:
                     like = next((trainers[0] for trainers in groups.values()), None)
                     trainer = Trainer(trial, folder, self.training, report, like)
                 with self.phases.of("prepare"):
-                    trainer.prepare()
+                    trainer.prepare(like)
                     if self.training.enough < math.inf:  # the real side is paid once: not by the evaluation to come
                         trainer.bench.measure(trainer.generated("ema"))
             except Exception as error:  # noqa: BLE001 # a plugin may raise anything; its trial becomes a row

@@ -17,7 +17,7 @@ from ganbench.component import fields
 from ganbench.dataset import Dataset
 from ganbench.errors import ConfigError, ContractError
 from ganbench.keeping import Shelf, digest_of
-from ganbench.metric import Features, Metric
+from ganbench.metric import Extractor, Features, Metric
 from ganbench.networks import Network
 from ganbench.records import Value
 from ganbench.samples import Sampler, Samples, SampleSpec
@@ -103,12 +103,21 @@ class Bench:
     """Time spent so far: ``extract_s`` on features and ``NAME_s`` for each metric, real side included."""
 
     @classmethod
-    def prepare(cls, dataset: Dataset, metrics: Sequence[Metric], *, n: int, seed: int, device: torch.device) -> Bench:
+    def prepare(
+        cls,
+        dataset: Dataset,
+        metrics: Sequence[Metric],
+        *,
+        n: int,
+        seed: int,
+        device: torch.device,
+        like: Bench | None = None,
+    ) -> Bench:
         """Load reference samples and extractors, and measure the floors and the null model.
 
         For a finite data set the reference is its test split, and the floor takes training samples; n is cut
         to what both hold. For a distribution both are fresh samples. An extractor that several metrics name is
-        loaded once.
+        loaded once, and not at all where ``like``, of another trial on this device, has it.
         """
         spec = dataset.spec()
         bound = [m.bind(spec) for m in metrics]
@@ -121,7 +130,14 @@ class Bench:
             real, other = test.sample(n, rng), train.sample(n, rng)
         else:
             raise ContractError(f"dataset {dataset.name!r} gives a set for one split and a sampler for the other")
-        views = {_key(m): _view(m, dataset, real, train, device) for m in {_key(m): m for m in bound}.values()}
+        same = like is not None and like.dataset.fingerprint == dataset.fingerprint
+        known = {key: view.features for key, view in like.views.items()} if like is not None and same else {}
+        chosen = {_key(m): m.extractor for m in bound}
+        loaded = {
+            key: known[key] if key in known else extractor.load(dataset, device) if extractor else None
+            for key, extractor in chosen.items()
+        }
+        views = {key: _view(chosen[key], loaded[key], dataset, real, train, device) for key in chosen}
         bench = cls(dataset, bound, views, real, other, seed, metrics)
         bench.floors.update(bench._stored("floors", lambda: bench.measure(other, floor=True)))
         if spec.size <= NULL_UP_TO:
@@ -225,12 +241,18 @@ def _key(metric: Metric) -> str:
     return metric.extractor.fingerprint if metric.extractor else ""
 
 
-def _view(metric: Metric, dataset: Dataset, real: Samples, train: Samples | Sampler, device: torch.device) -> View:
-    extractor = metric.extractor
-    features = extractor.load(dataset, device) if extractor else None
+def _view(  # an extractor, and what it is made of and for
+    extractor: Extractor | None,
+    features: Features | None,
+    dataset: Dataset,
+    real: Samples,
+    train: Samples | Sampler,
+    device: torch.device,
+) -> View:
     weights = str(getattr(features, "digest", ""))
     label = f"{extractor.label}@{weights}" if extractor and weights else extractor.label if extractor else "samples"
-    about = f"{dataset.fingerprint} {_key(metric)} {weights} {device.type} "
+    key = extractor.fingerprint if extractor else ""
+    about = f"{dataset.fingerprint} {key} {weights} {device.type} "
     found: list[Bank] = []
 
     def training() -> Bank | None:

@@ -220,8 +220,11 @@ class Trainer:
 
     # -- a whole trial -----------------------------------------------------------------------------------------
 
-    def prepare(self) -> None:
-        """Go on from the checkpoint in the folder, if there is one, and load what evaluations compare with."""
+    def prepare(self, like: Trainer | None = None) -> None:
+        """Go on from the checkpoint in the folder, if there is one, and load what evaluations compare with.
+
+        Extractors are not loaded again where ``like``, another trial of this process, has them.
+        """
         cell = self.cell
         environment.reset_peak_memory()
         if self.device.type == "cuda":
@@ -230,7 +233,10 @@ class Trainer:
         identity = {"spec": cell.spec, "seed": self.trial.seed, "code": codeprint.fingerprint(cell.components)}
         write_json(self.folder / "spec.json", identity)
         begun = now()
-        self.bench = Bench.prepare(cell.dataset, cell.metrics, n=cell.samples, seed=self.trial.seed, device=self.device)
+        known = None if like is None else like.bench
+        self.bench: Bench = Bench.prepare(
+            cell.dataset, cell.metrics, n=cell.samples, seed=self.trial.seed, device=self.device, like=known
+        )
         self.progress.eval_s += now() - begun
         if not self.progress.passes:
             self.progress.passes = self.count_passes()

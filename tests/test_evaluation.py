@@ -219,3 +219,17 @@ def test_metrics_compute_whole_products_whatever_training_does(registry):
         assert convolutions.allow_tf32
     finally:
         products.allow_tf32, convolutions.allow_tf32 = kept
+
+
+def test_trials_of_one_process_load_an_extractor_once(registry, monkeypatch):
+    metric = registry.create("metric", "frechet-distance", extractor=registry.create("extractor", "pixels"))
+    loads = []
+    load = type(metric.extractor).load
+    monkeypatch.setattr(type(metric.extractor), "load", lambda self, *given: loads.append(given) or load(self, *given))
+    ring, other = registry.create("dataset", "ring"), registry.create("dataset", "grid25")
+    first = Bench.prepare(ring, [metric], n=50, seed=0, device=CPU)
+    beside = Bench.prepare(ring, [metric], n=50, seed=1, device=CPU, like=first)
+    assert len(loads) == 1
+    assert beside.floors == Bench.prepare(ring, [metric], n=50, seed=1, device=CPU).floors
+    Bench.prepare(other, [metric], n=50, seed=1, device=CPU, like=first)
+    assert len(loads) == 3
