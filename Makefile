@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 VENV := .venv
+# The versions that the tests are run with: the newest torch, or constraints-oldest.txt.
+CONSTRAINTS ?= constraints.txt
 BIN := $(VENV)/bin
 # Of the comparison of engines: the minutes after which no case begins, and where its files go.
 MINUTES ?= 15
@@ -11,7 +13,7 @@ BENCHMARKS ?= results/benchmarks
 WORKERS ?= auto
 GOAL := $(or $(firstword $(MAKECMDGOALS)),test)
 
-# Each stamp says that .venv was made from the present pyproject.toml and constraints.txt.
+# Each stamp says that .venv was made from the present pyproject.toml and constraints.
 RUN_STAMP := $(VENV)/.installed-run
 DEV_STAMP := $(VENV)/.installed-dev
 REFERENCE_STAMP := $(VENV)/.installed-reference
@@ -20,7 +22,8 @@ REFERENCE_STAMP := $(VENV)/.installed-reference
 TYPED := docs/generate.py docs/simulate.py docs/measure_costs.py docs/benchmarks.py plugins/ganbench-example/src
 
 .DEFAULT_GOAL := help
-.PHONY: help env quickstart test test-slow test-reference test-loggers benchmark gpu-check docs docs-check format clean
+.PHONY: help env quickstart test pytest test-oldest test-slow test-reference test-loggers benchmark gpu-check docs \
+  docs-check format clean
 .DELETE_ON_ERROR:
 
 help: ## show these targets
@@ -38,7 +41,13 @@ test: $(DEV_STAMP) ## lint, types, documentation and the tests, except the slow 
 	$(BIN)/mypy $(TYPED)
 	$(BIN)/python docs/generate.py --check
 	$(BIN)/python docs/benchmarks.py --check
+	$(MAKE) pytest
+
+pytest: $(DEV_STAMP)
 	$(BIN)/python -m pytest -n 2 -m "not slow and not gpu and not loggers" --ignore tests/reference
+
+test-oldest: ## the tests with the oldest torch that is supported, in an environment of its own
+	$(MAKE) pytest VENV=.venv-oldest CONSTRAINTS=constraints-oldest.txt
 
 test-slow: $(DEV_STAMP) ## the tests that take minutes
 	$(BIN)/python -m pytest -n 2 -m "slow and not gpu and not loggers" --ignore tests/reference
@@ -47,7 +56,7 @@ test-reference: $(REFERENCE_STAMP) ## the tests against other libraries, which a
 	$(BIN)/python -m pytest -n 2 tests/reference
 
 test-loggers: $(DEV_STAMP) ## the tests that write to TensorBoard, Weights & Biases (offline) and MLflow; installs them
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[loggers]"
+	$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) -e ".[loggers]"
 	$(BIN)/python -m pytest -m loggers
 
 benchmark: $(DEV_STAMP) ## engines and steps against a hand-written loop, start-up, regularizers; asserts no time
@@ -72,7 +81,7 @@ format: $(DEV_STAMP) ## format the code and apply the linter's safe fixes
 	$(BIN)/ruff format .
 
 clean: ## remove .venv, caches and build outputs; runs in results/ are kept
-	rm -rf $(VENV) dist build .benchmarks .coverage
+	rm -rf $(VENV) .venv-oldest dist build .benchmarks .coverage
 	find . -type d \( -name __pycache__ -o -name '.*_cache' -o -name .hypothesis \) -prune -exec rm -rf {} +
 
 # -- the environment --------------------------------------------------------------------------------------------------
@@ -85,17 +94,17 @@ $(BIN)/pip:
 	    echo "If another one is installed, name it: make $(GOAL) PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "On Debian and Ubuntu, install python3-venv first." >&2; exit 1; }
 
-$(RUN_STAMP): pyproject.toml constraints.txt | $(BIN)/pip
+$(RUN_STAMP): pyproject.toml $(CONSTRAINTS) | $(BIN)/pip
 	@echo "installing into $(VENV); the first time takes some minutes, most of them for torch"
-	@$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	@$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) -e .
 	@touch $@
 
 # The development environment is the running one with more in it, so it counts as both.
-$(DEV_STAMP): pyproject.toml constraints.txt | $(BIN)/pip
+$(DEV_STAMP): pyproject.toml $(CONSTRAINTS) | $(BIN)/pip
 	@echo "installing into $(VENV); the first time takes some minutes, most of them for torch"
-	@$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	@$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) -e ".[dev]"
 	@touch $(RUN_STAMP) $@
 
 $(REFERENCE_STAMP): $(DEV_STAMP)
-	@$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,reference]"
+	@$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) -e ".[dev,reference]"
 	@touch $@
