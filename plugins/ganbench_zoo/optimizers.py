@@ -60,9 +60,9 @@ class Adam(Optimizer, name="adam", source="https://arxiv.org/abs/1412.6980"):
         add_square_(v, g, 1 - self.beta2)
         # denominator = -(sqrt(v^) + eps) (1 - beta1^t) / lr, so that one division of lists ends it
         denominator = torch._foreach_sqrt(v)
-        torch._foreach_mul_(denominator, (1 - power(self.beta2, t)).rsqrt())
+        scale_(denominator, (1 - power(self.beta2, t)).rsqrt())
         add_number_(denominator, self.eps)
-        torch._foreach_mul_(denominator, (1 - power(self.beta1, t)) / -lr)
+        scale_(denominator, (1 - power(self.beta1, t)) / -lr)
         moved = torch._foreach_addcdiv(list(params.values()), m, denominator)
         return named(params, moved), {"step": {COUNT: t}, "m": named(params, m), "v": named(params, v)}
 
@@ -151,6 +151,12 @@ def added(x: Tensors, y: Tensors, factor: float | Tensor) -> list[Tensor]:
     if isinstance(factor, Tensor):
         return list(torch._foreach_add(x, torch._foreach_mul(y, factor)))
     return list(torch._foreach_add(x, y, alpha=factor))
+
+
+def scale_(x: Tensors, factor: Tensor) -> None:
+    """For each, x <- factor x."""
+    # a GPU takes a whole list at once where the factor has its type; a CPU takes tensor by tensor, whatever the type
+    torch._foreach_mul_(x, factor if factor.device.type == "cpu" else factor.to(x[0].dtype))
 
 
 def add_number_(x: Tensors, number: float | Tensor) -> None:
