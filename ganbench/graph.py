@@ -32,7 +32,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "compile_threads": 1,
     },
     # Python calls the kernels, but only while the CUDA graph is captured
-    "cuda": {"size_asserts": False},
+    "cuda": {
+        "size_asserts": False,
+        # torch 2.11 measures two ways to add a bias, for which it fails to make inputs where that is part of a vector
+        "triton.autotune_cublasLt": False,
+    },
 }
 """What the compiler is told for each type of device."""
 Repeat: TypeAlias = "Callable[[Flat, Sequence[Flat]], tuple[Flat, Flat]]"
@@ -51,8 +55,8 @@ class Graph:
         self.step, self.state, self.turns, self.compiled = step, state, turns, compiled
         self.logs: list[str] = []
         """The names of the logs."""
-        self.captured = False
-        """Whether the step is a CUDA graph."""
+        self.replayed = False
+        """Whether the step is a CUDA graph, once it was taken."""
         self._repeat: Repeat | None = None
 
     def advance(self, state: Flat, steps: Sequence[Flat]) -> tuple[Flat, dict[str, Tensor]]:
@@ -74,7 +78,7 @@ class Graph:
             sys.stderr.write(f"the step is no CUDA graph, so that its operations are launched one by one: {error}\n")
             plain = _in_turn(call)
             return lambda state, steps: plain(state, [[t.clone() for t in step] for step in steps])
-        self.captured = True
+        self.replayed = True
         return repeat
 
     def _called(self, inputs: Flat) -> Callable[..., Sequence[Tensor]]:

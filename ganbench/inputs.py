@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from ganbench.feed import Feed, together
+from ganbench.environment import cores
+from ganbench.feed import Drawn, Feed, together
 from ganbench.forms import Flat
 from ganbench.state import Turns
+
+MOST_THREADS = 8
+"""That draw for seeds of a GPU: more would take cores from other processes for little."""
 
 
 def block(
@@ -33,9 +39,27 @@ def block(
 
 def _sent(feeds: Sequence[Feed], active: Sequence[bool], n: int) -> tuple[Turns, list[Flat]]:
     """As :func:`block` for many seeds on a GPU: the steps lie apart, and the seeds of each together."""
-    turns = together([feed.drawn(active, n) for feed in feeds], feeds[0].device).turns()
+    turns = together(_drawn(feeds, active, n), feeds[0].device).turns()
     leaves = [leaf for leaf in pytree.tree_leaves(turns) if isinstance(leaf, Tensor)]
     return turns, [list(step) for step in zip(*(leaf.unbind() for leaf in leaves), strict=True)]
+
+
+def _drawn(feeds: Sequence[Feed], active: Sequence[bool], n: int) -> list[Drawn]:
+    """What all feeds draw, each from its own streams, so that they can draw side by side.
+
+    For small networks the host would otherwise take longer to draw normal numbers than a GPU to use them.
+    """
+
+    @torch.no_grad()  # it is a setting of each thread
+    def draw(feed: Feed) -> Drawn:
+        return feed.drawn(active, n)
+
+    return [draw(feeds[0])] if len(feeds) == 1 else list(_threads().map(draw, feeds))
+
+
+@functools.cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(min(MOST_THREADS, cores()), "draws")
 
 
 def room_for(feeds: Sequence[Feed]) -> Tensor | None:

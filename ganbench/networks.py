@@ -106,11 +106,10 @@ class Network:
 
     def lowered(self, params: Params, buffers: Params, *inputs: Tensor | bool | str | None) -> tuple[Tensor, Params]:
         """As a call, with its products in bfloat16; parameters, buffers and the output keep their type."""
-        import torch
+        from ganbench.lowering import lowering
 
         like = next(iter(params.values()))
-        # weights are cast anew in each call: a cache would outlive the transform that they are derived in
-        with torch.autocast(like.device.type, torch.bfloat16, cache_enabled=False):
+        with lowering(like.device):
             output, written = self(params, buffers, *inputs)
         return output.to(like.dtype), written
 

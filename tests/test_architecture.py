@@ -21,7 +21,7 @@ ZOO = CORE.parent / "plugins" / "ganbench_zoo"
 LOGGERS = CORE.parent / "plugins" / "ganbench_loggers"
 LAYERS = (
     "canvas charts errors eta hookspecs memory neighbours passes samples seeding state stats timing",
-    "torchscript transfer",
+    "lowering torchscript transfer",
     "forms sizes",
     "machine pacing pictures",
     "bank component derivatives devices effects observers processes ranking records table text",

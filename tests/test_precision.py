@@ -104,6 +104,21 @@ def test_weights_stay_float32_and_training_stays_close_in_each_engine(
         torch.testing.assert_close(value, full.state.d.params[name], rtol=0, atol=5e-3)
 
 
+def test_statistics_of_batches_stay_float32_for_seeds_in_one_step(small: dict[str, Any], tmp_path: Path) -> None:
+    cell = cell_of(small, axes=IMAGES, precision="bf16", batch=16)
+    alone = [trainer(cell, tmp_path), trainer(cell, tmp_path, 1)]
+    engine = Together([trainer(cell, tmp_path), trainer(cell, tmp_path, 1)], mapped=True, compiled=False)
+    engine.advance(1)
+    engine.settle()
+    for one, other in zip(alone, engine.trainers, strict=True):
+        one.advance(1)
+        assert one.state.g.buffers
+        for name, value in one.state.g.buffers.items():
+            found = other.state.g.buffers[name]
+            assert found.dtype == value.dtype
+            torch.testing.assert_close(found, value, rtol=2e-2, atol=2e-3)  # convolutions of both round to 8 bits
+
+
 def test_channels_last_moves_memory_and_not_numbers(small: dict[str, Any], tmp_path: Path) -> None:
     cells = [cell_of(small, axes=IMAGES, precision="float64", channels_last=on) for on in (True, False)]
     last, first = (trainer(cell, tmp_path) for cell in cells)

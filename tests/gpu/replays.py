@@ -17,7 +17,7 @@ def not_replayed(engine: Together) -> list[str]:
         graph = getattr(kind, "graph", None)
         if graph is None:
             told.append(f"{active}: Python runs it, since it could not be traced")
-        elif not getattr(graph, "replayed", getattr(graph._call, "graph", None) is not None):
+        elif not graph.replayed:
             told.append(f"{active}: launched kernel by kernel, since it could not be captured or differs replayed")
     return told or ([] if engine.kinds else ["no step was taken"])
 
