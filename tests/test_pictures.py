@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ganbench.canvas import FAKE, SIDE
+from ganbench.canvas import FAKE, REAL, SIDE
 from ganbench.pictures import TILES, histogram, sample_picture, scatter
 from ganbench.samples import Modes, SampleSpec
 
@@ -106,18 +106,73 @@ def test_other_data_becomes_a_histogram_of_the_first_coordinate(tmp_path, shape)
     assert (blueness(picture[40:]) > 100).any()
 
 
-@pytest.mark.parametrize("shape", [(1,), (2,), (1, 8, 8)])
-@pytest.mark.parametrize("value", [0.0, math.nan, math.inf, -1e30, 1e-30])
+DEGENERATE = [0.0, math.nan, math.inf, -1e30, 1e-30]
+MIDDLE, LEFT, BOTTOM = 28 + SIDE / 2, 28, 28 + SIDE
+
+
+def generated(picture: np.ndarray) -> tuple[float, float]:
+    """The row and the column, in the middle, of the topmost pixels in the colour of generated samples."""
+    rows, columns = np.nonzero(blueness(picture[40:]) > 100)
+    assert len(rows)
+    return float(rows.min()) + 40, float(columns[rows == rows.min()].mean())
+
+
+@pytest.mark.parametrize("value", DEGENERATE)
 @pytest.mark.parametrize("with_real", [False, True])
-def test_degenerate_samples_are_drawn_without_a_warning(tmp_path, shape, value, with_real):
-    fake = torch.full((5, *shape), value)
-    real = torch.zeros(4, *shape) if with_real else None
-    draw(tmp_path / "p.png", fake, SampleSpec(shape=shape), real)
+def test_images_of_one_value_are_tiles_of_one_shade(tmp_path, value, with_real):
+    real = torch.zeros(4, 1, 8, 8) if with_real else None
+    picture = draw(tmp_path / "p.png", torch.full((5, 1, 8, 8), value), SampleSpec(shape=(1, 8, 8)), real)
+    row = 18 + 64 + 3  # of tiles, under a line of text
+    assert picture.shape == ((1 + with_real) * row, TILES * 67 + 3, 3)
+    tiles = [picture[-row:][18 : 18 + 64, 3 + 67 * k : 67 + 67 * k] for k in range(TILES)]
+    shade = 255 if value == math.inf else 0
+    assert all((tile == shade).all() for tile in tiles[:5])
+    assert all((tile == 255).all() for tile in tiles[5:])  # as the paper
 
 
-@pytest.mark.parametrize("spec", [RING, SampleSpec(shape=(1,)), GREY])
-def test_nothing_generated_is_drawn(tmp_path, spec):
-    draw(tmp_path / "p.png", torch.zeros(0, *spec.shape), spec, torch.zeros(4, *spec.shape))
+@pytest.mark.parametrize("value", DEGENERATE)
+@pytest.mark.parametrize("with_real", [False, True])
+def test_points_in_one_place_are_in_the_middle_or_on_the_frame(tmp_path, value, with_real):
+    real = torch.zeros(4, 2) if with_real else None
+    picture = draw(tmp_path / "p.png", torch.full((5, 2), value), SampleSpec(shape=(2,)), real)
+    assert picture.shape == (SIDE + 56, SIDE + 56, 3)
+    if not math.isfinite(value):
+        assert not (blueness(picture[40:]) > 100).any()
+        return
+    outside = with_real and value == -1e30
+    where = (BOTTOM, LEFT) if outside else (MIDDLE, MIDDLE)
+    assert generated(picture) == pytest.approx(where, abs=3)
+
+
+@pytest.mark.parametrize("value", DEGENERATE)
+@pytest.mark.parametrize("with_real", [False, True])
+def test_numbers_in_one_place_fill_one_bin(tmp_path, value, with_real):
+    real = torch.zeros(4, 1) if with_real else None
+    picture = draw(tmp_path / "p.png", torch.full((5, 1), value), SampleSpec(shape=(1,)), real)
+    assert picture.shape == (SIDE + 56, SIDE + 56, 3)
+    row, column = generated(picture)
+    if not math.isfinite(value):
+        assert row == pytest.approx(BOTTOM, abs=3)  # the line is flat
+        return
+    outside = with_real and value == -1e30
+    assert row == pytest.approx(BOTTOM - SIDE / 1.1, abs=3)  # a tenth is left free
+    assert column == pytest.approx(LEFT if outside else MIDDLE, abs=SIDE / 63)
+
+
+@pytest.mark.parametrize("spec", [RING, SampleSpec(shape=(1,))])
+def test_without_generated_samples_the_plane_has_the_real_ones_alone(tmp_path, spec):
+    picture = draw(tmp_path / "p.png", torch.zeros(0, *spec.shape), spec, torch.zeros(4, *spec.shape))
+    rows = np.nonzero(blueness(picture[40:]) > 100)[0] + 40
+    assert all(rows > BOTTOM - 3)  # a histogram has its line, flat
+    centre = picture[int(MIDDLE), int(MIDDLE)]
+    assert abs(centre - REAL).max() <= 8  # four discs at half their opacity, or a full bin
+
+
+def test_without_generated_samples_the_real_images_are_there(tmp_path):
+    picture = draw(tmp_path / "p.png", torch.zeros(0, 1, 8, 8), GREY, torch.full((4, 1, 8, 8), -1.0))
+    assert picture.shape == (18 + 67 + 18, TILES * 67 + 3, 3)  # and no row of tiles
+    tiles = [picture[18 : 18 + 64, 3 + 67 * k : 67 + 67 * k] for k in range(TILES)]
+    assert [int(tile.max()) for tile in tiles] == [0] * 4 + [255] * 4
 
 
 @pytest.mark.parametrize("draw_one", [lambda x, **k: scatter(x, x, RING, **k), lambda x, **k: histogram(x, x, **k)])
