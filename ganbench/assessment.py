@@ -154,7 +154,7 @@ def _metrics(question: Question, dataset: Dataset, trained: Trained | None, regi
     if not metrics and trained is not None and question.dataset is None:
         metrics = trained.cell.metrics
     if not metrics:
-        metrics = [registry.parse("metric", m, f"default metrics of {dataset.name}") for m in dataset.metrics]
+        metrics = registry.metrics_of(dataset)
     if not metrics:
         raise ConfigError(f"{dataset.title()} has no metrics of its own", place="--metric", hint="name one")
     chosen = tuple(metric for metric in metrics if isinstance(metric, Metric))

@@ -59,6 +59,10 @@ class Plane:
         up = (y - self.y[0]) / (self.y[1] - self.y[0])
         return self.origin + across * self.length, self.origin + (1 - up) * self.length
 
+    def _inside(self, points: Array) -> tuple[Any, Any]:
+        """Pixels of ``points [n, 2]``; one outside lies on the frame."""
+        return self.at(points[:, 0].clip(*self.x), points[:, 1].clip(*self.y))
+
     def border(self) -> None:
         """A frame alone."""
         near, far = self.origin, self.origin + self.length
@@ -86,7 +90,7 @@ class Plane:
 
     def path(self, points: Array, color: Color) -> None:
         """A line through ``points [n, 2]``; a part outside lies on the frame."""
-        x, y = self.at(points[:, 0].clip(*self.x), points[:, 1].clip(*self.y))
+        x, y = self._inside(points)
         self.draw.line(list(zip(x.tolist(), y.tolist(), strict=True)), color, FINE, joint="curve")
 
     def tint(self, density: Array) -> None:
@@ -102,7 +106,7 @@ class Plane:
     def points(self, points: Array, color: Color, radius: float, opacity: float) -> None:
         """Discs that let through what is below, so that crowds are darker; those outside lie on the frame."""
         size = self.image.size[0]
-        x, y = self.at(points[:, 0].clip(*self.x), points[:, 1].clip(*self.y))
+        x, y = self._inside(points)
         reach = max(1, int(radius * FINE))
         offsets = np.arange(-reach, reach + 1)
         dx, dy = (d.ravel() for d in np.meshgrid(offsets, offsets))

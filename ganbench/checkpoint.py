@@ -12,8 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ganbench.errors import ResultsError
-from ganbench.records import read_json, replacing, write_json
+from ganbench.records import replacing, write_json
 from ganbench.state import State
 
 TENSORS, REST = "checkpoint.safetensors", "state.json"
@@ -57,14 +56,6 @@ def load(folder: Path, template: State, device: torch.device) -> tuple[State, di
         return unflatten(template, tensors, device), feed, rest
     except (SafetensorError, OSError, KeyError, TypeError, ValueError):
         return None  # torn or of another version of the cell: the trial starts anew
-
-
-def read_state(folder: Path) -> dict[str, Any]:
-    """``state.json``: the step a trial reached, for people and ``ganbench status``."""
-    try:
-        return read_json(folder / REST) or {}
-    except ResultsError:
-        return {}
 
 
 def flatten(state: State) -> dict[str, Tensor]:

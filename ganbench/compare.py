@@ -113,7 +113,7 @@ def comparisons(
     if not rows:
         return []
     base = baseline_of(baseline, factor, [str(level) for level in levels_of(rows, factor)])
-    shown = measures_of(show, measures, [str(n) for n in records.select_dtypes("number").columns])
+    shown = measures_of(show, measures, records)
     facts = facts_by_cell(rows)
     found = []
     for part in _parts(rows, factor):
@@ -132,7 +132,7 @@ def left_out(
     show: Sequence[str] = (),
 ) -> dict[str, list[str]]:
     """Why measures are not compared, for each data set as :attr:`Comparison.dataset` names it."""
-    shown = measures_of(show, measures, [str(n) for n in records.select_dtypes("number").columns])
+    shown = measures_of(show, measures, records)
     parts = _parts(rows_of(records), factor)
     said = {", ".join(map(str, levels_of(part, "dataset"))): refusals(mixed(part, shown)) for part in parts}
     return {dataset: why for dataset, why in said.items() if why}
@@ -158,12 +158,13 @@ def baseline_of(text: str, factor: str, levels: Sequence[str]) -> str:
 
 
 def measures_of(
-    show: Sequence[str], measures: Mapping[str, tuple[Better, str]], numeric: Sequence[str]
+    show: Sequence[str], measures: Mapping[str, tuple[Better, str]], records: pd.DataFrame
 ) -> dict[str, tuple[Better, str]]:
     """The measures to ``show``: by default the last iterate's that have a direction, and step times."""
     if not show:
         return {name: about for name, about in measures.items() if about[0]} | {STEP: ("lower", "ms")}
-    known: dict[str, tuple[Better, str]] = dict.fromkeys((n for n in numeric if n != "seed"), (None, ""))
+    numeric = [str(n) for n in records.select_dtypes("number").columns if n != "seed"]
+    known: dict[str, tuple[Better, str]] = dict.fromkeys(numeric, (None, ""))
     known |= {f"{name}_ema": about for name, about in measures.items()} | dict(measures) | {STEP: ("lower", "ms")}
     for name in show:
         if name not in known:
@@ -303,8 +304,7 @@ def frame(found: Sequence[Comparison]) -> pd.DataFrame:
             ("improved", e.improved),
             ("interaction", c.others),
         ):
-            estimate = value or Estimate(float("nan"), None, None, 0)
-            row |= {name: estimate.mean, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+            row |= stats.flat(name, value)
         rows.append(
             row
             | {

@@ -160,8 +160,7 @@ class Component:
                 )
             values[key] = convert(value, hints[key], place=f"{place}.{key}", resolve=resolve)
         for f in fields(cls):
-            without = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-            if without and f.name not in values:
+            if is_required(f) and f.name not in values:
                 hint = f"it has no default; add {f.name} = {describe(hints[f.name])}"
                 raise ConfigError(f"{cls.title()} needs the field {f.name!r}", place=place, hint=hint)
         try:
@@ -177,6 +176,11 @@ def fields(cls: type[Component]) -> tuple[dataclasses.Field[Any], ...]:
 
 _FIELD_TYPES: dict[type[Component], dict[str, Any]] = {}
 """What :func:`field_types` has resolved: components are made often, annotations never change."""
+
+
+def is_required(f: dataclasses.Field[Any]) -> bool:
+    """Whether a field has no default."""
+    return f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
 
 
 def field_types(cls: type[Component]) -> dict[str, Any]:

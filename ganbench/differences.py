@@ -13,7 +13,7 @@ from ganbench.records import ROLES
 from ganbench.stats import Estimate
 from ganbench.steptimes import BASELINE, StepTimes
 from ganbench.table import CLOCK, PROTOCOL, STEP, Column
-from ganbench.trials import Group, Trial, block_of, is_number
+from ganbench.trials import Group, Trial, counts, is_number
 
 
 def ratios_of(
@@ -50,7 +50,7 @@ def ratios_of(
             known = base.get(like(trial), {})
             if not is_number(trial.get(STEP)) or not known:
                 continue
-            if pairs is not None and (block_of(trial, averaged), trial["seed"]) not in pairs:
+            if not counts(trial, averaged, pairs):
                 continue
             unpaired |= known
             above.setdefault(trial["seed"], []).append(trial[STEP])
@@ -73,7 +73,7 @@ def apart(
 ) -> Estimate | None:
     """The ratio of the timing pass for the cells of a row that count, None if it has not all of them."""
     others = [*(r for r in ROLES if r != role), *PROTOCOL]
-    counted = [t for t in group.done if pairs is None or (block_of(t, averaged), t["seed"]) in pairs]
+    counted = [t for t in group.done if counts(t, averaged, pairs)]
     found: dict[str, str] = {}
     for trial in counted:
         like = [str(trial.get(name)) for name in others]
@@ -115,11 +115,7 @@ def differences_of(
     scale: Scale = "ratio" if column.log else "difference"
     made: list[Effect | None] = []
     for group in groups:
-        counted = [
-            t
-            for t in group.done
-            if is_number(t.get(column.name)) and (pairs is None or (block_of(t, averaged), t["seed"]) in pairs)
-        ]
+        counted = [t for t in group.done if is_number(t.get(column.name)) and counts(t, averaged, pairs)]
         paired: dict[int, list[tuple[float, float]]] = {}
         for t in counted:
             if like(t) in base:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ganbench import heartbeat
-from ganbench.component import USE, Component, describe, field_types, fields, plain
+from ganbench.component import USE, Component, describe, field_types, fields, is_required, plain
 from ganbench.errors import ResultsError
 from ganbench.footers import refusals
 from ganbench.records import FAILED, ROLES, read_json
@@ -98,7 +98,7 @@ def status_facts(results: Results) -> dict[str, Any]:
     failures, unfinished = [], []
     for record in results.trials:
         if record.status in FAILED:
-            log = results.path / "trials" / record.cell / f"seed-{record.seed}" / "log.txt"
+            log = results.folder(record.cell, record.seed) / "log.txt"
             failures.append(
                 {
                     "cell": record.cell,
@@ -111,7 +111,7 @@ def status_facts(results: Results) -> dict[str, Any]:
             )
     for cell in results.plan:
         for seed in cell.seeds if cell.skip is None else ():
-            folder = results.path / "trials" / cell.cell / f"seed-{seed}"
+            folder = results.folder(cell.cell, seed)
             known = finished.get((cell.cell, seed))
             if (cell.cell, seed) in at_work:
                 continue
@@ -236,7 +236,7 @@ def one_component(registry: Registry, cls: type[Component]) -> dict[str, Any]:
 
 
 def _field(f: dataclasses.Field[Any], hint: Any, doc: str) -> dict[str, Any]:
-    required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    required = is_required(f)
     bounds: Mapping[str, float] = f.metadata.get("bounds", {})
     return {
         "name": f.name,

@@ -190,7 +190,7 @@ class Grid:
             stack = tuple(r for r in parts.pop("regularizer") if r.hook_points())
             dataset = parts["dataset"]
             assert isinstance(dataset, Dataset)
-            default = [registry.parse("metric", m, f"default metrics of {dataset.name}") for m in dataset.metrics]
+            default = registry.metrics_of(dataset)
             yield Cell(
                 **parts,
                 regularizers=stack,

@@ -51,7 +51,7 @@ def look(results: Results, registry: Registry, out: Path, wanted: Wanted, say: S
             for stem, picture in gallery.pictures(record, generator):
                 written += _save(place / f"{stem}.png", picture)
             if wanted.gif:
-                written += _animate(_folder(results, record), place / "training.gif", say)
+                written += _animate(results.folder(record.cell, record.seed), place / "training.gif", say)
     if not written:
         raise ResultsError("no trial that is wanted has left a generator to draw from", place=str(results.path))
     if wanted.gif and not any(path.suffix == ".gif" for path in written):
@@ -123,10 +123,6 @@ def _titles(labels: Sequence[Mapping[str, str]]) -> dict[tuple[str, ...], str]:
     return {tuple(own.values()): "\n".join(own.get(role, "") for role in roles) for own in labels}
 
 
-def _folder(results: Results, record: Record) -> Path:
-    return results.path / "trials" / record.cell / f"seed-{record.seed}"
-
-
 def _load(results: Results, registry: Registry, records: Sequence[Record], say: Say) -> list[tuple[Record, Trained]]:
     found: list[tuple[Record, Trained]] = []
     for record in records:
@@ -134,7 +130,7 @@ def _load(results: Results, registry: Registry, records: Sequence[Record], say: 
             say(f"{record.cell}, seed {record.seed}: left out: {record.status}")
             continue
         try:
-            trained = Trained.load(_folder(results, record), registry)
+            trained = Trained.load(results.folder(record.cell, record.seed), registry)
         except ResultsError as error:
             say(f"left out: {error}")
             continue

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from ganbench import effects, ranking
+from ganbench import effects, ranking, stats
 from ganbench.compare import baseline_of, blocks_of, measures_of, rows_of
 from ganbench.effects import Scale
 from ganbench.errors import ResultsError, nearest
@@ -137,7 +137,7 @@ def overall(
     if len(levels) < 2:
         raise ResultsError(f"nothing to rank: fewer than two levels of {role} have a result", hint="name another --by")
     base = baseline_of(baseline, role, levels)
-    shown = measures_of(show, measures, [str(n) for n in records.select_dtypes("number").columns])
+    shown = measures_of(show, measures, records)
     facts = facts_by_cell(rows)
     refused = mixed(rows, shown)
     found = []
@@ -166,7 +166,7 @@ def left_out(
     records: pd.DataFrame, measures: Mapping[str, tuple[Better, str]], *, show: Sequence[str] = ()
 ) -> list[str]:
     """Why measures are not ranked."""
-    shown = measures_of(show, measures, [str(n) for n in records.select_dtypes("number").columns])
+    shown = measures_of(show, measures, records)
     return refusals(mixed(rows_of(records), shown))
 
 
@@ -333,8 +333,7 @@ def frame(found: Sequence[Overall]) -> pd.DataFrame:
             row: dict[str, Any] = {"measure": s.measure, "better": s.better, "role": s.role, "level": level.level}
             row["baseline"] = s.baseline
             for name, value in (("rank", level.rank), ("iqm", level.iqm), ("improved", level.improved)):
-                estimate = value or Estimate(math.nan, None, None, 0)
-                row |= {name: estimate.mean, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+                row |= stats.flat(name, value)
             row |= {"a12": level.a12, "scale": s.scale, "p": level.p, "p_uncorrected": level.signed, "need": s.need}
             row |= {"blocks": s.blocks, "blocks_better": level.better, "blocks_worse": level.worse, "seeds": s.seeds}
             rows.append(row | {"friedman": s.friedman, "done": level.done, "total": level.total})

@@ -16,13 +16,16 @@ import types
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 from ganbench import hookspecs
 from ganbench.component import USE, Component, field_types
 from ganbench.errors import ConfigError, GanbenchError, PluginError, an, nearest
+
+if TYPE_CHECKING:
+    from ganbench.dataset import Dataset
 
 GROUP = "ganbench"
 """Entry points of plugins with components or run-level hooks; they may import torch."""
@@ -64,7 +67,6 @@ class Registry:
         self.manager = pluggy.PluginManager("ganbench")
         self.manager.add_hookspecs(hookspecs)
         self.origins: dict[object, Origin] = {}
-        self.blocked: list[str] = []
         self._components: dict[str, dict[str, type[Component]]] = {role: {} for role in ROLES}
         self._offered: dict[type[Component], Origin] = {}
 
@@ -92,7 +94,6 @@ class Registry:
         for name in without:
             if name not in known:
                 raise ConfigError(f"there is no plugin {name!r}", place="--without", hint=nearest(name, known))
-        registry.blocked = list(without)
         for point, _ in points:
             if point.name not in without:
                 registry._load_entry_point(point)
@@ -132,6 +133,10 @@ class Registry:
         elsewhere = [other for other in ROLES if name in self._components[other]]
         hint = f"{name!r} is {an(elsewhere[0])}" if elsewhere else nearest(name, known)
         raise ConfigError(f"{role} has no component {name!r}", place=place, hint=hint)
+
+    def metrics_of(self, dataset: Dataset) -> list[Component]:
+        """The default metrics of ``dataset``."""
+        return [self.parse("metric", metric, f"default metrics of {dataset.name}") for metric in dataset.metrics]
 
     def parse(self, role: str, value: object, place: str = "") -> Component:
         """The component that a TOML value describes: a name, or a table with ``use`` and fields.

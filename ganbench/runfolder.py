@@ -78,7 +78,7 @@ class RunFolder:
     def trials(self) -> tuple[Record, ...]:
         """The finished trials of the plan, in its order."""
         read = (
-            self._read(planned, self.path / "trials" / planned.cell / f"seed-{seed}", seed)
+            self._read(planned, self.folder(planned.cell, seed), seed)
             for planned in self.plan
             if planned.skip is None
             for seed in planned.seeds
@@ -151,6 +151,10 @@ class RunFolder:
                 codes.setdefault(record.cell, set()).add(record.fingerprints["code"])
         return StepTimes.read(self.path).of(codes)
 
+    def folder(self, cell: str, seed: int | None) -> Path:
+        """The folder of a trial."""
+        return self.path / "trials" / cell / f"seed-{seed}"
+
     def lines(self, record: Record) -> list[dict[str, Any]]:
         """What a trial measured during training, one line for each evaluation."""
-        return read_lines(self.path / "trials" / record.cell / f"seed-{record.seed}" / "curves.jsonl")
+        return read_lines(self.folder(record.cell, record.seed) / "curves.jsonl")

@@ -8,7 +8,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from ganbench.component import USE, Component, field_types, fields, plain
+from ganbench.component import USE, Component, field_types, fields, is_required, plain
 from ganbench.grid import AXES, BECAUSE, DEFAULTS, RUN_NAME, SWEEP, Settings
 from ganbench.registry import ROLES, Registry
 
@@ -102,7 +102,7 @@ def _choice(registry: Registry, role: str, *, swept: bool) -> Schema:
 
 
 def _component(cls: type[Component], *, swept: bool) -> Schema:
-    required = [f.name for f in fields(cls) if _required(f)]
+    required = [f.name for f in fields(cls) if is_required(f)]
     table = _table(" ".join(cls.summary().split()), {USE: {"const": cls.name}} | _fields(cls, swept=swept))
     return table | {"required": [USE, *required]}
 
@@ -116,10 +116,6 @@ def _fields(cls: type[Component], *, swept: bool) -> dict[str, Schema]:
             about["default"] = plain(f.default)
         found[f.name] = about | ({"anyOf": [value, _sweep(value)]} if swept else value)
     return found
-
-
-def _required(f: dataclasses.Field[Any]) -> bool:
-    return f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
 
 
 def _type(hint: Any, bounds: Mapping[str, float], *, swept: bool) -> Schema:

@@ -37,6 +37,12 @@ class Estimate:
         return None if self.low is None or self.high is None else (self.high - self.low) / 2
 
 
+def flat(name: str, estimate: Estimate | None) -> dict[str, float | None]:
+    """``estimate`` as the columns ``NAME``, ``NAME_low`` and ``NAME_high`` of a frame; not a number for None."""
+    mean, low, high = (math.nan, None, None) if estimate is None else (estimate.mean, estimate.low, estimate.high)
+    return {name: mean, f"{name}_low": low, f"{name}_high": high}
+
+
 @dataclass(frozen=True)
 class Percent(Estimate):
     """A change of the geometric mean, in percent: an estimate on the log scale."""

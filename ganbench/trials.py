@@ -93,6 +93,11 @@ class Asked:
     targets: Mapping[str, float] = field(default_factory=dict)
 
 
+def counts(trial: Trial, averaged: Sequence[str], pairs: set[tuple[Any, ...]] | None) -> bool:
+    """Whether ``trial`` is among the (block, seed) ``pairs`` that a row is averaged over; None has all of them."""
+    return pairs is None or (block_of(trial, averaged), trial["seed"]) in pairs
+
+
 def by_seed(
     group: Group,
     name: str,
@@ -105,7 +110,7 @@ def by_seed(
     seeds: dict[int, list[float]] = {}
     for trial in group.done:
         value = trial.get(name)
-        if is_number(value) and (pairs is None or (block_of(trial, averaged), trial["seed"]) in pairs):
+        if is_number(value) and counts(trial, averaged, pairs):
             seeds.setdefault(trial["seed"], []).append(float(value))  # type: ignore[arg-type] # a number: just checked
     if all(len(values) == 1 for values in seeds.values()):  # a row of one cell
         return {seed: values[0] for seed, values in seeds.items()}

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from ganbench import stats
 from ganbench.compare import rows_of
 from ganbench.effects import Effect, Scale, Tested, effect, family
 from ganbench.errors import ResultsError, nearest
 from ganbench.factors import within_blocks
 from ganbench.footers import refusals
 from ganbench.records import ROLES, read_json
-from ganbench.stats import Better, Estimate, once
+from ganbench.stats import Better, once
 from ganbench.table import CLOCK, STEP, Tally
 from ganbench.trials import Trial, is_number, mixed
 
@@ -217,7 +218,7 @@ def _code(first: Results, second: Results, pairs: Sequence[tuple[Trial, Trial]])
         if a.get("code_fingerprint") == b.get("code_fingerprint") or a["id"] in seen:
             continue
         seen.add(a["id"])
-        folders = [run.path / "trials" / t["cell"] / f"seed-{int(t['seed'])}" for run, t in ((first, a), (second, b))]
+        folders = [run.folder(t["cell"], int(t["seed"])) for run, t in ((first, a), (second, b))]
         codes: list[dict[str, Any]] = [(read_json(f / "spec.json") or {}).get("code") or {} for f in folders]
         changed = [part for part in codes[0] | codes[1] if codes[0].get(part) != codes[1].get(part)]
         found |= dict.fromkeys(changed or ["unknown components"])
@@ -242,8 +243,7 @@ def frame(found: Versus) -> pd.DataFrame:
         row: dict[str, Any] = {"cell": c.cell, **dict.fromkeys(ROLES, ""), **c.labels, "dataset": c.dataset}
         row |= {"measure": c.measure, "better": c.better}
         for name, value in (("difference", c.effect.difference), ("percent", c.effect.percent)):
-            estimate = value or Estimate(float("nan"), None, None, 0)
-            row |= {name: estimate.mean, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+            row |= stats.flat(name, value)
         told = {"n": c.effect.n, "p": c.test.p, "p_flip": c.test.flip, "p_uncorrected": c.effect.p}
         rows.append(row | told | {"tests": c.test.tests, "need": c.test.need, "failures": c.failures})
     return pd.DataFrame(rows)

@@ -10,7 +10,7 @@ from ganbench import charts, stats, verdicts
 from ganbench.errors import ResultsError
 from ganbench.footers import refusals
 from ganbench.records import FAILED, ROLES, Record
-from ganbench.report.text import by_dataset, esc, inert, plain
+from ganbench.report.text import by_dataset, esc, inert, plain, short_name
 from ganbench.results import Results
 from ganbench.runfolder import Planned
 from ganbench.standing import several_protocols
@@ -226,7 +226,7 @@ def _panels(
     }
     figures = []
     for cell in drawn:
-        name = " · ".join(cell.labels.get(roles[0], "") for roles in groups) or cell.labels.get("regularizer", "")
+        name = short_name(cell, groups)
         base = bases.get(_others(cell.labels), cell.cell)
         main = curves[cell.cell]
         picture = charts.curve(

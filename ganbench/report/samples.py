@@ -6,7 +6,7 @@ from collections import Counter
 
 from ganbench import verdicts
 from ganbench.report.images import embed
-from ganbench.report.text import by_dataset, esc
+from ganbench.report.text import by_dataset, esc, short_name
 from ganbench.results import Results
 from ganbench.text import plural
 
@@ -23,9 +23,7 @@ def samples(results: Results) -> str:
     if not tally:
         return ""
     seed = min(tally, key=lambda s: (-tally[s], s))
-    files = {
-        r.cell: results.path / "trials" / r.cell / f"seed-{r.seed}" / "samples.png" for r in done if r.seed == seed
-    }
+    files = {r.cell: results.folder(r.cell, seed) / "samples.png" for r in done if r.seed == seed}
     pictures, left_out = embed(files)
     if not pictures:
         return ""
@@ -38,7 +36,7 @@ def samples(results: Results) -> str:
         for cell in cells:
             if cell.cell not in pictures:
                 continue
-            name = " · ".join(cell.labels.get(roles[0], "") for roles in groups) or cell.labels.get("regularizer", "")
+            name = short_name(cell, groups)
             image = pictures[cell.cell]
             figures.append(
                 f'<figure><figcaption>{esc(name)}</figcaption><button class="zoom" type="button" aria-expanded="false">'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import math
 import re
+from collections.abc import Sequence
 
 from ganbench.results import Results
 from ganbench.runfolder import Planned
@@ -56,3 +57,8 @@ def by_dataset(results: Results) -> dict[str, list[Planned]]:
         if cell.skip is None:
             found.setdefault(cell.labels.get("dataset", ""), []).append(cell)
     return found
+
+
+def short_name(cell: Planned, groups: Sequence[Sequence[str]]) -> str:
+    """A cell by its labels in the roles that differ, which ``groups`` has together where they go together."""
+    return " · ".join(cell.labels.get(roles[0], "") for roles in groups) or cell.labels.get("regularizer", "")

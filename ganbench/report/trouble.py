@@ -34,9 +34,7 @@ def failures(results: Results) -> str:
         names = "".join(
             f"<li>{esc(r.cell)}, seed {r.seed}{'' if r.reason == kind else f': {esc(r.reason)}'}</li>" for r in records
         )
-        tail = (
-            _tail(results.path / "trials" / records[0].cell / f"seed-{records[0].seed}" / "log.txt") if i < LOGS else ""
-        )
+        tail = _tail(results.folder(records[0].cell, records[0].seed) / "log.txt") if i < LOGS else ""
         log = f"<details><summary>Last lines of the log</summary><pre>{esc(tail)}</pre></details>" if tail else ""
         many = plural(len(records), "trial")
         listed = (
