@@ -211,9 +211,9 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=10_000)
     draws = parser.parse_args().draws
     print(f"| share of {draws:,} draws | {' | '.join(f'n = {n}' for n in SEEDS)} |")  # noqa: T201 # its output
-    print(f"| --- | {' | '.join('---:' for _ in SEEDS)} |")  # noqa: T201
+    print(f"| --- | {' | '.join('---:' for _ in SEEDS)} |")  # noqa: T201 # as above
     for name, shares in study(draws):
-        print(f"| {name} | {' | '.join(f'{share:.3f}' for share in shares)} |", flush=True)  # noqa: T201
+        print(f"| {name} | {' | '.join(f'{share:.3f}' for share in shares)} |", flush=True)  # noqa: T201 # as above
 
 
 if __name__ == "__main__":

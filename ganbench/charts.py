@@ -52,7 +52,8 @@ class Scale:
     def __call__(self, value: float) -> float:
         value = min(max(value, self.low), self.high)
         if self.log:
-            share = math.log(value / self.low) / math.log(self.high / self.low)
+            low = math.log(self.low)  # a ratio of the two may be more than a float can be
+            share = (math.log(value) - low) / (math.log(self.high) - low)
         else:
             share = (value - self.low) / (self.high - self.low)
         return self.start + share * (self.end - self.start)
@@ -83,8 +84,8 @@ def scale(values: Iterable[float], start: float, end: float, *, pad: float = 0.0
     low, high = min(finite), max(finite)
     log = low > 0 and high / low >= SPREAD
     if log:
-        margin = (high / low) ** pad
-        return Scale(low / margin, high * margin, start, end, log=True)
+        margin = math.exp(pad * (math.log(high) - math.log(low)))
+        return Scale(low / margin or low, high * margin, start, end, log=True)
     margin = (high - low) * pad or abs(high) * 0.1 or 1.0
     return Scale(low - margin, high + margin, start, end)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ganbench.charts import Moment, Point, Scale, curve, number, pareto, scale, scatter
@@ -18,6 +18,8 @@ def parsed(svg: str) -> ET.Element:
 
 
 @given(st.lists(NUMBERS, max_size=20))
+@example([1.0, 1.1125369292536007e-308])
+@example([1e12, 5e-324])
 def test_a_scale_holds_its_values_and_has_ticks_within(values) -> None:
     made = scale(values, 0, 100)
     assert all(0 <= made(v) <= 100 for v in values)
