@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from ganbench import checkpoint
+from ganbench import checkpoint, training
 from ganbench.engines import Together
 from ganbench.errors import ConfigError
 from ganbench.grid import Cell, Grid, Trial
@@ -50,6 +50,21 @@ def test_tf32_is_refused_on_a_cpu(small: dict[str, Any], tmp_path: Path) -> None
     small["run"]["precision"] = "tf32"
     with pytest.raises(ConfigError, match="tf32 is arithmetic of NVIDIA GPUs"):
         execute(Grid.load(small), tmp_path, Options(device="cpu"))
+
+
+@pytest.mark.parametrize("precision", ["float32", "tf32"])
+def test_all_that_torch_says_of_tf32_agrees(precision: str) -> None:
+    """There are old flags and new ones, and a compiler that reads both: torch raises where they differ."""
+    tf32 = precision == "tf32"
+    try:
+        training._set_arithmetic(precision, torch.device("cuda"))
+        matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+        assert matmul.allow_tf32 is cudnn.allow_tf32 is tf32
+        assert (torch.get_float32_matmul_precision() == "highest") is not tf32
+        settings = [matmul, cudnn.conv, cudnn.rnn]
+        assert [part.fp32_precision == "tf32" for part in settings] == [tf32] * 3
+    finally:
+        training._set_arithmetic("float32", torch.device("cuda"))
 
 
 # regularizer, how far its penalty may be from that of float32: not at all where it is one of real samples alone
