@@ -71,6 +71,6 @@ def record(folder: Path, key: str, width: Width) -> None:
 def notes(widths: Mapping[str, Width]) -> list[str]:
     """One line for each kind that trains in narrower stacks than it might."""
     return [
-        f"{w.about}: at most {plural(w.most, 'trial')} in one step, because {', '.join(w.tried)} ran out of memory"
+        f"{w.about}: at most {plural(w.most, 'trial')} in one step: {', '.join(w.tried)} ran out of memory"
         for w in widths.values()
     ]

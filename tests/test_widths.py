@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +74,7 @@ def test_a_stack_that_runs_out_of_memory_is_cut_until_it_fits_and_the_run_rememb
 
     crowded["run"]["seeds"] = 9  # of the others of its kind, none is tried in a step that is too wide
     again, heard = run(crowded, tmp_path / "fused")
-    assert f"{about}: at most 2 trials in one step, because 5, 3 ran out of memory" in heard.notes
+    assert f"{about}: at most 2 trials in one step: 5, 3 ran out of memory" in heard.notes
     assert not [note for note in heard.notes if "ran out of memory (" in note]
     assert rows(again)["status"].eq("done").all()
 
@@ -101,6 +105,30 @@ def test_a_narrower_stack_goes_on_from_the_checkpoints(crowded, tmp_path, monkey
     assert found["stack"].eq(2).all()
     assert (found[MEASURES] - alone(crowded, tmp_path / "serial")[MEASURES]).abs().max().max() < 1e-9
     assert len([note for note in heard.notes if "4 trials in one step ran out of memory" in note]) == 1
+
+
+@pytest.mark.slow
+def test_a_sweep_that_was_cut_and_killed_goes_on_in_the_width_that_worked(crowded, tmp_path):
+    crowded["run"] |= {"steps": 600, "seeds": 2, "name": "killed", "checkpoint_every": 50}
+    crowded["grid"]["optimizer"] = {"use": "adam", "lr_d": {"sweep": [1e-3, 1e-2]}}
+    folder = tmp_path / "killed"
+    (tmp_path / "g.json").write_text(json.dumps(crowded))
+    code = "import json, ganbench; ganbench.run(json.load(open('g.json')), results='.', device='cpu', workers=1)"
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path)
+    deadline = time.monotonic() + 120
+    while not list(folder.glob("trials/*/*/checkpoint.safetensors")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    assert widths.read(folder), "kept before the narrower stacks began"
+    assert not list(folder.glob("trials/*/*/result.json"))
+    outcome, heard = run(crowded, tmp_path)
+    found = rows(outcome)
+    assert found["status"].eq("done").all()
+    assert found["stack"].eq(2).all()
+    assert found["resumed"].max() == 1
+    assert not [note for note in heard.notes if "ran out of memory (" in note]
+    assert len(found) == 4
 
 
 def test_who_kills_a_process_matters(crowded, tmp_path, monkeypatch):
