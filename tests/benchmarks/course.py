@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -129,6 +130,7 @@ class Course:
             try:
                 self._try(name, engine, seeds)
             except Exception as error:  # noqa: BLE001 # one engine that cannot does not spoil the others
+                traceback.print_exception(error)
                 self.wrong[name] = f"{type(error).__name__}: {error}".splitlines()[0]
         self._memory()
         self.built_s = now() - begun

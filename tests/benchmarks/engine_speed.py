@@ -18,6 +18,7 @@ import argparse
 import math
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -164,7 +165,10 @@ def _course(say: Callable[[Any], None], hear: Callable[[], Any], *how: Any) -> N
 
 
 def compile_all(compared: Compared) -> None:
-    """Compile the graphs of all cases, the most wanted first, and say how each went."""
+    """Compile the graphs of all cases, the most wanted first, and say how each went.
+
+    Numbers of seeds of one kind of step follow each other in one process on a CPU, where they may share a graph.
+    """
     args = compared.args
     listed = [
         way
@@ -175,30 +179,43 @@ def compile_all(compared: Compared) -> None:
     if args.jobs == 1:
         for way in listed:
             begun = now()
-            if compared.remaining() < 0:
-                print(f"{way.name}: there was no time", flush=True)
-            else:
-                prepare(way, args.device)
-                print(f"{way.name}: {now() - begun:.0f} s", flush=True)
+            late = compared.remaining() < 0
+            said = "there was no time" if late else compile_some([way], args.device)
+            print(f"{way.name}: {now() - begun:.0f} s, {said}", flush=True)
         return
+    groups: dict[str, list[Way]] = {}
+    for way in listed:
+        groups.setdefault(way.case.title if args.device == "cpu" else way.name, []).append(way)
     done = each(
-        listed,
-        _prepare,
+        list(groups.values()),
+        _compile,
         args.device,
         jobs=args.jobs,
         until=compared.until,
         room=SHARE * compared.gib,
-        size=lambda way: way.gib,
+        size=lambda some: max(way.gib for way in some),
     )
-    for n, (way, seconds, said) in enumerate(done, 1):
-        print(f"[{n}/{len(listed)}] {way.name}: {seconds:.0f} s, {said}", flush=True)
+    for n, (some, seconds, said) in enumerate(done, 1):
+        names = ", ".join(f"{way.engine} {way.seeds}" for way in some)
+        print(f"[{n}/{len(groups)}] {some[0].case.title}: {names}: {seconds:.0f} s, {said}", flush=True)
 
 
-def _prepare(say: Callable[[Any], None], hear: Callable[[], Any], way: Way, device: str) -> None:
+def compile_some(some: Sequence[Way], device: str) -> str:
+    """Compile one after the other, and say what failed."""
+    wrong = []
+    for way in some:
+        try:
+            prepare(way, device)
+        except Exception as error:  # noqa: BLE001 # one that cannot does not stop the others
+            traceback.print_exception(error)
+            wrong.append(f"{type(error).__name__}: {error}".splitlines()[0])
+    return "; ".join(wrong) or "compiled"
+
+
+def _compile(say: Callable[[Any], None], hear: Callable[[], Any], some: Sequence[Way], device: str) -> None:
     """What a process of :func:`compile_all` does."""
     del hear
-    prepare(way, device)
-    say("compiled")
+    say(compile_some(some, device))
 
 
 def gpu_gib(device: str) -> float:

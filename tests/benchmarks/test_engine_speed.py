@@ -112,6 +112,22 @@ def test_preparing_steps_what_is_compiled_and_writes_nothing(tmp_path, monkeypat
     assert not path.exists()
 
 
+def test_an_engine_that_cannot_be_compiled_says_why_and_stops_no_other(tmp_path, monkeypatch, capsys):
+    stepped = []
+
+    def make(trainers):
+        if len(trainers) == 1:
+            raise ValueError("no graph")
+        return Stepped(trainers, stepped)
+
+    monkeypatch.setattr(course, "engine_of", make)
+    assert engine_speed.run([*arguments(tmp_path / "b.json"), "--prepare"]) == 0
+    assert stepped == [("fused+compiled", 2, 1)]
+    failed, done = capsys.readouterr().out.splitlines()
+    assert "serial+compiled, 1: 0 s, ValueError: no graph" in failed
+    assert "fused+compiled, 2: 0 s, compiled" in done
+
+
 class Stepped:
     """An engine that only notes how it is called."""
 
