@@ -22,10 +22,12 @@ from ganbench.timing import now
 from ganbench.training import Trainer
 
 HAND, AGAIN = "by hand", "by hand, again"
-ROUNDS, GPU_ROUNDS, WARM_STEPS = 3, 8, 2
-"""At least, and what the time of a case is divided for; a step of many seeds can take a second and more.
+ROUNDS, WARM_STEPS = 3, 2
+"""At least; a step of many seeds can take a second and more."""
+PARTS = {"cpu": 6, "cuda": 16}
+"""In which the time of a case is divided for windows of each loop, of which rounds take about half.
 
-A loop that launches operation by operation is as uneven as its host: short windows in many rounds tell more of it.
+A loop that is launched operation by operation is as uneven as its host: short windows in many rounds tell more of it.
 """
 SHORTEST, WARM_SECONDS = 0.05, 0.25
 """Of a window and of a warm-up, however little time a case has."""
@@ -112,7 +114,6 @@ class Course:
         """What is known of each loop that was built."""
         self.wrong: dict[str, str] = {}
         self.subjects: list[Loop] = []
-        self.rounds = GPU_ROUNDS if self.gpu else ROUNDS
         self.listed = list(ways(engines, case.seeds))
         begun, without = now(), hopeless(known)
         # what a library takes for itself at first is no loop's
@@ -172,13 +173,13 @@ class Course:
     def time(self, seconds: float) -> dict[str, Any]:
         """Time the loops for about so many ``seconds`` and return what the file says of the case."""
         watch = Watch()
-        length = min(pacing.WINDOW, max(SHORTEST, seconds / (2 * self.rounds * len(self.subjects))))
+        length = min(pacing.WINDOW, max(SHORTEST, seconds / (PARTS[self.device.type] * len(self.subjects))))
         found = pacing.pace(
             self.subjects,
             baseline=0,
             sentinel=Sentinel(self.device),
             budget=seconds,
-            rounds=self.rounds,
+            rounds=ROUNDS,
             warm_steps=WARM_STEPS,
             warm_seconds=min(pacing.WARM_SECONDS, max(WARM_SECONDS, 2 * length)),
             window_seconds=length,
