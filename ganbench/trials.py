@@ -68,7 +68,7 @@ def block_of(trial: Trial, averaged: Sequence[str]) -> tuple[Any, ...]:
 
 @dataclass
 class Group:
-    """The trials of one row, and a block (the levels of the roles that it averages over) for each."""
+    """The trials of one row, which ``key`` tells from the others: levels, protocol, and the cell if it is one."""
 
     key: tuple[Any, ...]
     trials: list[Trial] = field(default_factory=list)

@@ -68,7 +68,7 @@ def test_what_only_a_cycle_holds_is_given_back() -> None:
         pass
 
     held = Held()
-    held.itself = held  # type: ignore[attr-defined]
+    held.itself = held  # type: ignore[attr-defined] # a cycle
     gone = weakref.ref(held)
     gc.disable()
     try:

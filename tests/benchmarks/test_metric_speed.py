@@ -188,7 +188,7 @@ def test_metrics_beside_the_usual_routes(case: str, benchmark: BenchmarkFixture,
     for _ in range(about.rounds):
         taken["ours"].append(spent(ours))
         for name, route in about.theirs.items():
-            taken[name].append(spent(lambda route=route: route(fake.numpy(), real.numpy(), known)))  # type: ignore[misc]
+            taken[name].append(spent(lambda route=route: route(fake.numpy(), real.numpy(), known)))  # type: ignore[misc] # a default
     for name in about.theirs:
         assert taken[name][0][2] == pytest.approx(first, rel=about.tolerance, abs=about.slack)
         ratio = statistics.median(t[0] / o[0] for t, o in zip(taken[name], taken["ours"], strict=True))
