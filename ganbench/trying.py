@@ -36,6 +36,8 @@ On a GPU a traced step is one launch already, so that compiling, which takes lon
 """
 SERIAL_S, OTHER_S = 0.5, 0.5
 """Seconds that the steps of an engine are timed for."""
+ENOUGH = 1.5
+"""How many times less all trials in one step must take for nobody to ask what one seed compiled takes."""
 WARM_S = 0.3
 """Seconds that a GPU is kept busy before: its clocks rise under load, and its libraries load kernels when they come."""
 WINDOW_S = 0.02
@@ -122,6 +124,8 @@ class _Comparison:
         self.steps, self.first = self.cells[0].steps, question.allowed[0]
         self.on_gpu = question.device.startswith("cuda")
         self.seconds: dict[str, float] = {}
+        self.shares: dict[str, float] = {}
+        """Seconds of a step for each of the trials that were timed in it."""
         self.told: list[str] = []
 
     def choice(self) -> Choice:
@@ -142,10 +146,10 @@ class _Comparison:
             self.tell("choice", self.so_far())
             if "compiled" in engine and each < short:
                 continue
-            # one seed compiled is another matter only where all in one step gain little
-            if engine == "serial+compiled" and min(self.seconds.values()) * 1.5 < self.seconds[first]:
-                continue
             try:
+                # one seed compiled is another matter only where all in one step gain little
+                if engine == "serial+compiled" and self.gain() > ENOUGH:
+                    continue
                 step = self.consider(engine)
             except Exception as error:  # noqa: BLE001 # whatever a compiler may raise: there may be none
                 self.told.append(f"{engine} failed ({_line(error)})")
@@ -159,6 +163,18 @@ class _Comparison:
         return Choice(
             least(self.seconds, self.first), f"its cells would take {'; '.join(self.told)}", "", dict(self.seconds)
         )
+
+    def gain(self) -> float:
+        """How many times less the best engine takes than the plainest one.
+
+        On a GPU most of that may be due to capturing, of which a seed of its own has as much: there it is how many
+        times less a stack takes than its trials one by one, captured as well.
+        """
+        gained = self.seconds[self.first] / min(self.seconds.values())
+        if gained <= ENOUGH or not self.on_gpu or "fused" not in self.shares:
+            return gained
+        one = Shared(self.stacks[0].trials[:1], self.stacks[0].numbers)
+        return _measured(self.cells, "fused", self.question, one)[1] / self.shares["fused"]
 
     def consider(self, engine: str) -> float:
         """Time ``engine`` and say what it would take in all; seconds of its step."""
@@ -191,11 +207,14 @@ class _Comparison:
         while True:
             before, widest = took(cells, engine, self.stacks, question.device), self.stacks[0]
             try:
-                return Timed(*_measured(cells, engine, question, widest), before)
+                found = Timed(*_measured(cells, engine, question, widest), before)
             except Exception as error:
                 n, lack = len(widest.trials), lacked(error)
                 if n == 1 or not engine.startswith("fused") or not lack:
                     raise
+            else:
+                self.shares[engine] = found.step / (len(widest.trials) if engine.startswith("fused") else 1)
+                return found
             # the error is gone here, and with it what its frames held
             most = -(-n // 2)
             self.told.append(f"{n} trials in one step run out of memory")

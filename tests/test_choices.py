@@ -218,6 +218,34 @@ def test_what_was_measured_before_a_process_died_or_took_too_long_counts(
     assert choosing._asked(question(small), lambda *_: None).why == "measuring engines failed: not done after 0 s"
 
 
+@pytest.mark.parametrize(
+    ("device", "alone", "best"),
+    [("cuda:0", 1.9, "fused+compiled"), ("cuda:0", 1.0, "serial+compiled"), ("cpu", 1.0, "fused+compiled")],
+    ids=["mapping gains", "capturing gains", "no capturing"],
+)
+def test_one_seed_compiled_is_timed_on_a_gpu_where_capturing_is_what_gains(
+    small: dict[str, Any], monkeypatch: pytest.MonkeyPatch, device: str, alone: float, best: str
+) -> None:
+    asked = dataclasses.replace(
+        question(small), device=device, allowed=("serial", "fused", "serial+compiled", "fused+compiled")
+    )
+    steps = {("serial", 2): 10.0, ("fused", 2): 2.2, ("fused", 1): alone, ("fused+compiled", 2): 2.0}
+    steps["serial+compiled", 2] = 0.8
+    timed: list[tuple[str, int]] = []
+
+    def measured(cells: Any, engine: str, question: Any, stack: Any, **_: Any) -> tuple[float, float, float]:
+        timed.append((engine, len(stack.trials)))
+        return 0.0, steps[timed[-1]], 0.0
+
+    monkeypatch.setattr(trying, "_measured", measured)
+    monkeypatch.setattr(trying, "_loaded", lambda device: 0.0)
+    monkeypatch.setattr(trying, "_stackable", lambda cells, question: (question.stacks, ""))
+    choice = trying.answer(asked)
+    assert (("fused", 1) in timed) == (device != "cpu")
+    assert ("serial+compiled" in choice.seconds) == (best == "serial+compiled")
+    assert choice.engine == best
+
+
 def test_stacks_are_cut_evenly_and_keep_their_trials() -> None:
     trials = tuple((0, seed) for seed in range(9))
     cut = trying.narrowed((trying.Shared(trials, ("optimizer.lr_g",)), trying.Shared(trials[:3], ())), 4)
