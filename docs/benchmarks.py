@@ -21,7 +21,7 @@ BLOCK = re.compile(r"(<!-- table: ([a-z0-9-]+) -->\n)(.*?)(<!-- end -->)", re.DO
 FIRST = ("first_step_s", "capture_s", "compile_s")
 SIDES = textwrap.fill(
     "What a step takes: of the clock; of the host, to issue it to an idle GPU; of the GPU, when it need not wait for"
-    " the host (≤ where it had to). The larger of the two limits the loop. GiB is the peak of GPU memory from fresh"
+    " the host (≤ where it had to). The larger of the two limits the loop. MiB are the peak of GPU memory from fresh"
     " trials to the end of the first steps. The first step traces, captures and loads the graph from the compiler's"
     " cache; capture is the part of it that warms the step up and captures it; compiling is the first step of the"
     " process that filled the cache, beside others.",
@@ -53,6 +53,12 @@ def merged(cases: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], list[Map
     return found
 
 
+def between(values: Iterable[float]) -> str:
+    """``1755 to 1980``, or one number where all round to it."""
+    whole = sorted({round(value) for value in values})
+    return " to ".join(str(value) for value in (whole[0], whole[-1])[: len(whole)])
+
+
 def heading(content: Mapping[str, Any]) -> str:
     """The machine, and how far its numbers can be trusted."""
     about, cases = content["machine"], content["cases"]
@@ -69,10 +75,10 @@ def heading(content: Mapping[str, Any]) -> str:
         clocks = sorted(float(state["clocks.sm"]) for state in states if state.get("clocks.sm"))
         drivers = sorted({str(state["driver_version"]) for state in states if state.get("driver_version")})
         text += f"; driver {', '.join(drivers)}" * bool(drivers)
-        text += f"; SM clock {clocks[0]:.0f} to {clocks[-1]:.0f} MHz" * bool(clocks)
-    windows = {round(1e3 * case["window_s"]) for case in cases if case.get("window_s")}
+        text += f"; SM clock {between(clocks)} MHz" * bool(clocks)
+    windows = [1e3 * case["window_s"] for case in cases if case.get("window_s")]
     if gpus and windows:
-        text += f"; windows of {' to '.join(str(ms) for ms in sorted({min(windows), max(windows)}))} ms"
+        text += f"; windows of {between(windows)} ms"
     text += "."
     floors = [case["noise_floor"] for case in cases if case["noise_floor"] is not None]
     others = [case["others"] for case in cases if case["others"] is not None]
@@ -116,12 +122,13 @@ def sides(content: Mapping[str, Any]) -> list[str]:
         for place, (name, seeds, row) in enumerate(listed):
             head = [networks, regularizer] if place == 0 else ["", ""]
             device = ("" if row["queued"] else "≤ ") + digits(row["device_ms"])
-            first = [f"{row[key]:.1f}" if row.get(key) is not None else "" for key in FIRST]
+            first = [f"{row[key]:.1f}" if row.get(key) else "" for key in FIRST]
             cells = [*head, name, str(seeds), digits(row["step_ms"]), digits(row["host_ms"]), device]
-            lines.append(f"| {' | '.join([*cells, digits(row['peak_mib'] / 1024), *first])} |")
+            columns = [*cells, f"{row['peak_mib']:.0f}", *first]
+            lines.append(f"| {' | '.join(columns)} |")
     if not lines:
         return []
-    about = "| networks | regularizer | loop | seeds | ms a step | of the host | of the GPU | GiB | first step, s |"
+    about = "| networks | regularizer | loop | seeds | ms a step | of the host | of the GPU | MiB | first step, s |"
     return ["", SIDES, "", about + " capture, s | compiling, s |", "| --- | --- | --- |" + " ---: |" * 8, *lines]
 
 

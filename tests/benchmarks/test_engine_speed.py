@@ -333,8 +333,8 @@ def test_the_page_says_of_a_gpu_what_host_and_device_take(tmp_path, monkeypatch)
     monkeypatch.setattr(benchmarks, "FILES", tmp_path)
     made = benchmarks.page("<!-- table: gpu -->\n<!-- end -->\n").replace("\n", " ")
     assert "A GPU; torch 2.0; CUDA 13.0; driver 1.2; SM clock 1755 to 1980 MHz; windows of 100 ms" in made
-    assert "| mlp | r1 | loop | 1 | 1.50 | 0.250 | ≤ 0.500 | 1.50 | 3.0 |  |  |" in made
-    assert "|  |  | fused | 8 | 0.550 | 0.250 | 0.500 | 1.50 | 3.0 | 0.5 |  |" in made
+    assert "| mlp | r1 | loop | 1 | 1.50 | 0.250 | ≤ 0.500 | 1536 | 3.0 |  |  |" in made
+    assert "|  |  | fused | 8 | 0.550 | 0.250 | 0.500 | 1536 | 3.0 | 0.5 |  |" in made
     assert made.count("| fused | 8 |") == 2
     assert "| fused | 16 |" not in made
 
