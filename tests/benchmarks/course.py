@@ -31,7 +31,7 @@ A loop that is launched operation by operation is as uneven as its host: short w
 """
 SHORTEST, WARM_SECONDS = 0.05, 0.25
 """Of a window and of a warm-up, however little time a case has."""
-SLOWEST = 3.0
+SLOWEST = 4.0
 """Seconds of a step above which a loop is not timed: ten of them would take the time of a case."""
 UNCOMPILED = "not compiled in time"
 
