@@ -23,7 +23,7 @@ from ganbench.records import Record, Value
 from ganbench.registry import Registry
 from ganbench.runner import Run
 from ganbench.standing import CellSoFar
-from ganbench.tracking import Current
+from ganbench.tracking import Current, Tracker
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +117,19 @@ def test_seeds_that_train_together_share_the_time(run, monkeypatch):
     for trial in trials[:2]:
         estimate.finished(trial)
     assert estimate.remaining() == pytest.approx(10)
+
+
+def test_trials_that_a_process_left_are_not_in_training(run):
+    tracker = Tracker()
+    tracker.begin(dataclasses.replace(run, workers=1))
+    trials = [planned.trial for planned in run.todo]
+    for trial in trials:
+        tracker.started(0, trial)
+    assert tracker.estimate.at_once == len(trials)
+    for trial in trials[1:]:
+        tracker.stopped(0, trial)
+    assert [current.seed for current in tracker.running.values()] == [trials[0].seed]
+    assert tracker.estimate.at_once == 1, "those that go on have fewer beside them"
 
 
 def test_lines_have_no_escape_codes_and_one_for_each_trial(run):

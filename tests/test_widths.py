@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,12 @@ def alone(grid: dict[str, Any], folder: Path) -> pd.DataFrame:
     return rows(run(serial, folder)[0])
 
 
-def test_a_stack_that_runs_out_of_memory_is_cut_until_it_fits_and_the_run_remembers(crowded, tmp_path):
+def test_a_stack_that_runs_out_of_memory_is_cut_until_it_fits_and_the_run_remembers(crowded, tmp_path, monkeypatch):
+    hooks: list[str] = []
+    monkeypatch.setattr(driver, "call_observers", lambda registry, name, *_: hooks.append(name))
     outcome, heard = run(crowded, tmp_path / "fused")
+    counts = Counter(hooks)
+    assert counts["ganbench_trial_started"] == counts["ganbench_trial_finished"] == 5, "nobody is told of it twice"
     found = rows(outcome)
     assert outcome.exit_code == 0
     assert found["status"].eq("done").all()
