@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import warnings
@@ -17,6 +18,7 @@ from ganbench.forms import Flat, Form, Listed
 from ganbench.lift import Step
 from ganbench.memory import lacked
 from ganbench.passes import clean, fold
+from ganbench.recording import RecordingError, recorded
 from ganbench.state import Turns
 from ganbench.torchscript import scripted
 
@@ -46,9 +48,9 @@ Repeat: TypeAlias = "Callable[[Flat, Sequence[Flat]], tuple[Flat, Flat]]"
 class Graph:
     """``step`` traced once, for tensors like those it first sees, and compiled, or cleaned and repeated as it is.
 
-    Tracing runs the step on tensors without numbers, so what is not a tensor (coefficients, the set of active
-    regularizers) is a constant of the graph, and a step that branches on a number of a tensor is refused. On a GPU
-    it is captured as one CUDA graph besides.
+    What is not a tensor (coefficients, the set of active regularizers) is a constant of the graph, and a step that
+    branches on a number of a tensor is refused: tracing runs it on tensors without numbers. What is repeated on a CPU
+    is recorded with numbers where it can be, which is sooner done. On a GPU it is captured as one CUDA graph besides.
     """
 
     def __init__(self, step: Step, state: Listed, turns: Form[Turns], *, compiled: bool = True) -> None:
@@ -83,14 +85,17 @@ class Graph:
 
     def _called(self, inputs: Flat) -> Callable[..., Sequence[Tensor]]:
         """The step from tensors to tensors: the state and the turns to the state and the logs."""
-        from torch.fx.experimental.proxy_tensor import make_fx
-
         n = len(inputs) - self.turns.count
 
         def flat(*tensors: Tensor) -> Flat:
             after = self.step(self.state.opened(tensors[:n]), self.turns.opened(tensors[n:]))
             self.logs = list(after.logs)
             return self.state.closed(after) + list(after.logs.values())
+
+        if not self.compiled and inputs[0].device.type == "cpu":
+            with contextlib.suppress(RecordingError):
+                return repeat_traced(recorded(flat, inputs), inputs)
+        from torch.fx.experimental.proxy_tensor import make_fx
 
         # what a network holds beside parameters and buffers is a constant, not without numbers
         traced = make_fx(flat, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
@@ -125,7 +130,17 @@ def compile_traced(traced: torch.fx.GraphModule, inputs: Flat) -> Callable[..., 
 
 def repeat_traced(traced: torch.fx.GraphModule, inputs: Flat) -> Callable[..., Sequence[Tensor]]:
     """``traced``, cleaned, for torch's own interpreter; for Python's if that does not take it, or calls it once."""
-    clean(traced)
+    nodes = list(traced.graph.nodes)
+    try:
+        clean(traced)
+        return _interpreted(traced, inputs)
+    finally:
+        for node in nodes:  # they refer to one another, so that a step's tensors would stay until somebody looks
+            node.meta.pop("val", None)
+
+
+def _interpreted(traced: torch.fx.GraphModule, inputs: Flat) -> Callable[..., Sequence[Tensor]]:
+    """``traced`` for torch's interpreter, or for Python's."""
     if inputs[0].device.type == "cuda":
         return cast("Callable[..., Sequence[Tensor]]", traced)
     try:

@@ -13,13 +13,14 @@ if TYPE_CHECKING:
 
 
 def is_plain(tensor: Tensor) -> bool:
-    """Whether ``tensor`` is one of numbers: neither stacked over seeds nor without numbers, for tracing.
+    """Whether ``tensor`` is one of numbers: neither stacked over seeds, nor without numbers or watched, for tracing.
 
     In-place kernels of their own, such as ``torch._fused_adam_``, serve plain tensors alone.
     """
     import torch
 
-    return type(tensor) is torch.Tensor and not torch._C._functorch.is_batchedtensor(tensor)  # noqa: SLF001 # nothing public tells
+    watched = torch._C._len_torch_dispatch_stack()  # noqa: SLF001 # nothing public tells
+    return type(tensor) is torch.Tensor and not watched and not torch._C._functorch.is_batchedtensor(tensor)  # noqa: SLF001 # as above
 
 
 class Optimizer(Component, role="optimizer"):
