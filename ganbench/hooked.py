@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -11,9 +11,11 @@ from torch import Tensor
 
 from ganbench.errors import ContractError
 from ganbench.regularizer import HOOK_POINTS, DStep, GStep, Regularizer
-from ganbench.state import Params, Side, Slots, State, Turn
+from ganbench.state import SIDES, Params, Side, Slots, State, Turn
 
 AllSlots = tuple[dict[str, Slots], ...]
+Placed = tuple[tuple[int, Regularizer], ...]
+"""Regularizers with their positions in the stack."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +32,18 @@ class Hooked:
 
     regularizers: Sequence[Regularizer]
     active: Sequence[bool]
-    _at: dict[str, tuple[tuple[int, Regularizer], ...]] = field(init=False)
-    """For each hook point, the active regularizers that use it, with their positions."""
+    _at: dict[str, Placed] = field(init=False)
+    """For each hook point, the active regularizers that use it."""
+    _acting: dict[tuple[str, Side], Placed] = field(init=False)
+    """Those of them that act on a player."""
 
     def __post_init__(self) -> None:
         active = [(i, r) for i, (r, on) in enumerate(zip(self.regularizers, self.active, strict=True)) if on]
         at = {hook: tuple((i, r) for i, r in active if r.uses(hook)) for hook in HOOK_POINTS}
-        object.__setattr__(self, "_at", at)  # the only write to a frozen value
+        acting = {(hook, p): tuple((i, r) for i, r in at[hook] if r.acts_on(p)) for hook in at for p in SIDES}
+        # the only writes to a frozen value
+        object.__setattr__(self, "_at", at)
+        object.__setattr__(self, "_acting", acting)
 
     def uses(self, hook: str) -> bool:
         """Whether any active regularizer has the hook point ``hook``."""
@@ -49,7 +56,7 @@ class Hooked:
 
     def prepared(self, player: Side, params: Params, slots: AllSlots) -> AllSlots:
         """``slots`` before the forward pass of ``player``'s turn."""
-        for i, r in self._acting("prepare", player):
+        for i, r in self._acting["prepare", player]:
             with torch.no_grad():
                 slots = _put(slots, i, player, r.prepare(params, slots[i][player]))
         return slots
@@ -87,7 +94,7 @@ class Hooked:
             penalty = scalar(getattr(r, hook)(at(i)), r, hook)
             loss = loss + r.every * penalty
             logs[f"{hook}-{i}"] = penalty.detach()
-        for i, r in self._acting("weight_penalty", player):
+        for i, r in self._acting["weight_penalty", player]:
             penalty = scalar(r.weight_penalty(params, slots[i][player]), r, "weight_penalty")
             loss = loss + r.every * penalty
             logs[f"{player}_weight_penalty-{i}"] = penalty.detach()
@@ -95,7 +102,7 @@ class Hooked:
 
     def observed(self, player: Side, at: Callable[[int], DStep | GStep], slots: AllSlots) -> AllSlots:
         """``slots`` after the forward pass of ``player``'s turn, of which the i-th regularizer sees ``at(i)``."""
-        for i, r in self._acting("observe", player):
+        for i, r in self._acting["observe", player]:
             with torch.no_grad():
                 slots = _put(slots, i, player, r.observe(at(i), slots[i][player]))
         return slots
@@ -103,7 +110,7 @@ class Hooked:
     def transformed(self, player: Side, grads: Params, state: State) -> tuple[Params, State]:
         """The gradients that the optimizer gets, and ``state`` with the diagnostics tallied."""
         params = getattr(state, player).params
-        for i, r in self._acting("transform_grads", player):
+        for i, r in self._acting["transform_grads", player]:
             own = state.regularizers[i][player]
             with torch.no_grad():
                 if r.diagnostics:
@@ -114,12 +121,9 @@ class Hooked:
 
     def projected(self, player: Side, params: Params, slots: AllSlots) -> Params:
         """The parameters of ``player`` after the optimizer's update."""
-        for i, r in self._acting("project", player):
+        for i, r in self._acting["project", player]:
             params = r.project(params, slots[i][player])
         return params
-
-    def _acting(self, hook: str, player: Side) -> Iterator[tuple[int, Regularizer]]:
-        return ((i, r) for i, r in self._at[hook] if r.acts_on(player))
 
 
 def effective(player: Side, params: Params, regularizers: Sequence[Regularizer], slots: AllSlots) -> Params:
