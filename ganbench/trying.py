@@ -360,13 +360,13 @@ def _measured(
     forget()
     device = torch.device(question.device)
     give_back(device)  # what was measured before
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
     fused = engine.startswith("fused")
     trials = stack.trials if fused else ((0, question.seeds[0]),)
     chosen = [Trial(dataclasses.replace(cells[i], engine=engine), seed) for i, seed in trials]
     running = engine_of(_trainers(chosen, question), stack.numbers if fused else ())
     trainer = running.trainers[0]
+    if device.type == "cuda":  # not before: torch has no statistics of a GPU that the process has not used
+        torch.cuda.reset_peak_memory_stats(device)
     trainer.synchronize()
     begun = now()
     running.advance(1)
