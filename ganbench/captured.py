@@ -107,9 +107,9 @@ def _capturing(graph: torch.cuda.CUDAGraph, stream: torch.cuda.Stream) -> Iterat
         with torch.cuda.graph(graph, pool=_pool(), capture_error_mode="thread_local"):
             yield
     except Exception as error:
+        _pool.cache_clear()  # nobody knows what is left in it
         if lacked(error):
             raise
-        _pool.cache_clear()  # nobody knows what is left in it
         raise CaptureError(f"{type(error).__name__}: {error}".splitlines()[0]) from error
     finally:
         torch.cuda.set_stream(stream)
