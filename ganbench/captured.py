@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -42,6 +40,7 @@ class Captured:
 
     def __init__(self, call: Callable[..., Sequence[Tensor]], state: Flat, inputs: Flat) -> None:
         self.state, self.inputs = state, inputs
+        self.call = call  # the graph reads the constants that it holds
         self.graph = torch.cuda.CUDAGraph()
         n, stream = len(state), torch.cuda.current_stream()
         side = torch.cuda.Stream()  # type: ignore[no-untyped-call] # torch leaves it untyped
@@ -104,7 +103,7 @@ def _capturing(graph: torch.cuda.CUDAGraph, stream: torch.cuda.Stream) -> Iterat
     """Capture what is launched into ``graph``; ``stream`` is current again afterwards, whatever happens."""
     try:
         # other threads may go on with what they do, such as loading data
-        with torch.cuda.graph(graph, pool=_pool(), capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             yield
     except Exception as error:
         _pool.cache_clear()  # nobody knows what is left in it
@@ -113,9 +112,3 @@ def _capturing(graph: torch.cuda.CUDAGraph, stream: torch.cuda.Stream) -> Iterat
         raise CaptureError(f"{type(error).__name__}: {error}".splitlines()[0]) from error
     finally:
         torch.cuda.set_stream(stream)
-
-
-@functools.cache
-def _pool() -> Any:  # torch gives the type of a pool a private name
-    """Memory that all graphs of the process share, since none of them runs beside another."""
-    return torch.cuda.graph_pool_handle()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+import functools
+from typing import TYPE_CHECKING, Any
 
 from ganbench.errors import DeviceError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     import torch
 
 
@@ -51,3 +55,33 @@ def synchronize(device: torch.device) -> None:
         import torch
 
         torch.cuda.synchronize(device)
+
+
+@contextlib.contextmanager
+def beside(places: Sequence[int], device: torch.device) -> Iterator[list[Any]]:
+    """For each of ``places``, what launches on a stream of its own within it; on a CPU, nothing happens.
+
+    The streams begin when all that was launched before is done, and all that is launched after waits for them.
+    """
+    if device.type != "cuda":
+        yield [contextlib.nullcontext()] * len(places)
+        return
+    import torch
+
+    main = torch.cuda.current_stream(device)
+    streams = [_stream(device, place) for place in places]
+    for stream in streams:
+        stream.wait_stream(main)
+    try:
+        yield [torch.cuda.stream(stream) for stream in streams]
+    finally:
+        for stream in streams:
+            main.wait_stream(stream)
+
+
+@functools.cache
+def _stream(device: torch.device, place: int) -> torch.cuda.Stream:
+    import torch
+
+    del place
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call] # torch leaves it untyped

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ganbench import compiled, family
 from ganbench.component import digest
+from ganbench.devices import beside
 from ganbench.errors import ContractError
 from ganbench.feed import runs
 from ganbench.forms import Flat, Form, Listed, Packed
@@ -57,12 +58,15 @@ def engine_of(trainers: Sequence[Trainer], numbers: Sequence[str] = ()) -> Engin
         (trainer,) = trainers
         return Alone(trainer)
     mapped, width = kind == "fused", len(trainers)
-    if mapped and trainers[0].device.type == "cpu":
-        width = widest(trainers[0])
+    if mapped:
+        width = min(width, widest(trainers[0]))
         mapped = width > 1
     left, pieces = iter(trainers), -(-len(trainers) // width)
     groups = [list(itertools.islice(left, n)) for n in family.dealt(len(trainers), pieces)]
-    engines = [Together(group, mapped=mapped, compiled=bool(compiled), numbers=numbers) for group in groups]
+    engines = [
+        Together(group, mapped=mapped, compiled=bool(compiled), numbers=numbers, place=place)
+        for place, group in enumerate(groups)
+    ]
     return engines[0] if len(engines) == 1 else Apart(engines)
 
 
@@ -93,15 +97,24 @@ class Alone:
 
 
 class Apart:
-    """Trials in groups that take turns in one traced step: for tensors that would leave a core's cache together."""
+    """Trials in groups that take turns in one traced step: for tensors that would leave a core's cache together.
+
+    On a GPU, each group has a stream of its own, so that one fills what another leaves idle.
+    """
 
     def __init__(self, engines: Sequence[Together]) -> None:
         self.engines = {trainer: engine for engine in engines for trainer in engine.trainers}
         self.trainers = list(self.engines)
 
     def advance(self, steps: int) -> None:
-        for engine in dict.fromkeys(self.engines.values()):
-            engine.advance(steps)
+        engines, lead = list(dict.fromkeys(self.engines.values())), self.trainers[0]
+        # a block of each in turn, since a GPU's queue does not take any number of steps
+        most = steps if lead.device.type == "cpu" else lead.feed.longest
+        with beside([engine.place for engine in engines], lead.device) as streams:
+            for start in range(0, steps, most):
+                for engine, stream in zip(engines, streams, strict=True):
+                    with stream:
+                        engine.advance(min(most, steps - start))
 
     def logs(self, trainer: Trainer) -> dict[str, Tensor]:
         return self.engines[trainer].logs(trainer)
@@ -123,6 +136,7 @@ class Together:
         compiled: whether it is compiled; it need not be mapped then.
         numbers: names of fields that are inputs of the step, with a value for each trial.
         traced: whether it is traced; Python runs it otherwise, unless it is compiled.
+        place: its own among those that a GPU runs side by side.
     """
 
     def __init__(
@@ -133,8 +147,9 @@ class Together:
         compiled: bool,
         numbers: Sequence[str] = (),
         traced: bool = True,
+        place: int = 0,
     ) -> None:
-        self.trainers = list(trainers)
+        self.trainers, self.place = list(trainers), place
         self.mapped, self.compiled, self.traced = mapped, compiled, traced
         self.varying = tuple(numbers)
         self._begin()
@@ -170,7 +185,7 @@ class Together:
             if self.numbers:
                 turns, own = turns._replace(numbers=self.numbers), list(self.numbers.values())
                 inputs = [[*step, *own] for step in inputs]
-            self.state, logs = self._kind(start, turns).advance(self.state, inputs)
+            self.state, logs = self._kind(start, turns).advance(self.state, inputs, self.place)
             self.last = self.last | logs  # what a lazy regularizer logged last, too
         for trainer in self.trainers:
             trainer.step += steps
@@ -244,8 +259,9 @@ class _Kind:
     def __init__(self, step: Step, engine: Together, turns: Form[Turns]) -> None:
         self.step, self.state, self.turns = step, engine.form, turns
 
-    def advance(self, state: Flat, steps: Sequence[Flat]) -> tuple[Flat, dict[str, Tensor]]:
+    def advance(self, state: Flat, steps: Sequence[Flat], place: int) -> tuple[Flat, dict[str, Tensor]]:
         """The tensors of the state after steps with these inputs, and what the last of them logged."""
+        del place
         logs: dict[str, Tensor] = {}
         for inputs in steps:
             after = self.step(self.state.opened(state), self.turns.opened(inputs))
@@ -261,17 +277,17 @@ class _Traced(_Kind):
         self.graph: Graph | None = Graph(step, engine.form, turns, compiled=False)
         self.fresh, self.needed = True, bool(engine.varying) and not engine.mapped
 
-    def advance(self, state: Flat, steps: Sequence[Flat]) -> tuple[Flat, dict[str, Tensor]]:
+    def advance(self, state: Flat, steps: Sequence[Flat], place: int) -> tuple[Flat, dict[str, Tensor]]:
         if self.fresh:
-            self._try(state, steps[0])
-        return super().advance(state, steps) if self.graph is None else self.graph.advance(state, steps)
+            self._try(state, steps[:1], place)
+        return super().advance(state, steps, place) if self.graph is None else self.graph.advance(state, steps, place)
 
-    def _try(self, state: Flat, inputs: Flat) -> None:
+    def _try(self, state: Flat, steps: Sequence[Flat], place: int) -> None:
         """Trace the step, and give the graph up if that cannot be done."""
         assert self.graph is not None
         self.fresh = False
         try:
-            self.graph.advance(state, [inputs])
+            self.graph.advance(state, steps, place)
         except ContractError:
             raise
         except Exception as error:  # a plugin may do anything with a tensor; an error of its own comes again
@@ -292,12 +308,12 @@ class _Compiled(_Kind):
         self.lead, self.trials, self.numbers = engine.trainers[0], len(engine.trainers), engine.varying
         self.fresh = True
 
-    def advance(self, state: Flat, steps: Sequence[Flat]) -> tuple[Flat, dict[str, Tensor]]:
+    def advance(self, state: Flat, steps: Sequence[Flat], place: int) -> tuple[Flat, dict[str, Tensor]]:
         if self.fresh:
             begun = now()
-            self.graph.advance(state, steps[:1])
+            self.graph.advance(state, steps[:1], place)
             self._compiled_in(now() - begun)
-        return self.graph.advance(state, steps)
+        return self.graph.advance(state, steps, place)
 
     def _compiled_in(self, seconds: float) -> None:
         self.fresh = False

@@ -16,7 +16,7 @@ from replays import not_replayed
 from safetensors.torch import load_file
 
 from ganbench import checkpoint
-from ganbench.engines import Together, engine_of
+from ganbench.engines import Apart, Together, engine_of
 from ganbench.grid import Cell, Grid, Trial
 from ganbench.registry import Registry
 from ganbench.training import Trainer, Training
@@ -168,15 +168,26 @@ def test_a_step_that_asks_for_a_number_says_so_and_trains_all_the_same(
     assert_same([group[0].state], [lone.state], 1e-6)
 
 
-def test_the_engine_that_a_cell_names_is_replayed(cuda: torch.device, tmp_path: Path, small: dict[str, Any]) -> None:
-    """On a GPU all trials of a stack are in one step, however wide."""
-    small["run"] |= {"engine": "fused", "compile": False}
-    small["grid"] |= IMAGES | {"discriminator": {"use": "dcgan", "width": 4}, "regularizer": "r1"}
+@pytest.mark.parametrize("shape", [VECTORS, IMAGES], ids=["vectors", "images"])
+def test_the_engine_that_a_cell_names_is_replayed(
+    cuda: torch.device, tmp_path: Path, small: dict[str, Any], shape: dict[str, Any]
+) -> None:
+    """On a GPU all trials of a stack are in one operation, however wide; with convolutions, on streams of their own."""
+    small["run"] |= {"engine": "fused", "compile": False, "precision": "float64"}
+    kind = "mlp" if shape is VECTORS else "dcgan"
+    small["grid"] |= shape | {"discriminator": {"use": kind, "width": 4}, "regularizer": {"use": "r1", "every": 2}}
     (combination,) = Grid.load(small).combinations(Registry.load())
     group = [Trainer(Trial(combination.cell, s), tmp_path, Training(str(cuda)), lambda *_: None) for s in range(4)]
     engine = engine_of(group)
-    assert isinstance(engine, Together)
-    assert engine.mapped
-    assert len(engine.trainers) == 4
-    engine.advance(3)
-    assert not_replayed(engine) == []
+    parts = list(dict.fromkeys(engine.engines.values())) if isinstance(engine, Apart) else [engine]
+    assert len(parts) == (1 if shape is VECTORS else 4)
+    for part in parts:
+        assert isinstance(part, Together)
+        assert part.mapped == (shape is VECTORS)
+    for steps in (1, 3, 2 * group[0].feed.longest):
+        engine.advance(steps)
+    engine.settle()
+    assert [not_replayed(part) for part in parts] == [[]] * len(parts)
+    torch.cuda.synchronize()
+    total = 4 + 2 * group[0].feed.longest
+    assert_same([t.state for t in group], alone(combination.cell, tmp_path, total, str(cuda), 4), 1e-9)
