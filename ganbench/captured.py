@@ -106,7 +106,6 @@ def _capturing(graph: torch.cuda.CUDAGraph, stream: torch.cuda.Stream) -> Iterat
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             yield
     except Exception as error:
-        _pool.cache_clear()  # nobody knows what is left in it
         if lacked(error):
             raise
         raise CaptureError(f"{type(error).__name__}: {error}".splitlines()[0]) from error
