@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from ganbench.component import Component, digest
@@ -55,7 +56,7 @@ def _hash(cls: type[Component]) -> str:
     tree.body = [n for n in tree.body if not (isinstance(n, ast.ClassDef) and n.name in siblings)]
     texts = [_dump(tree)]
     root = _root(cls.__module__, file)
-    texts += [_dump(_parse(path)) for path in sorted(_local_imports(file, root, set()))]
+    texts += [_whole(path) for path in sorted(_local_imports(file, root, set()))]
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:12]
 
 
@@ -66,7 +67,7 @@ def _root(module: str, file: Path) -> Path:
 
 def _local_imports(file: Path, root: Path, seen: set[Path]) -> set[Path]:
     """Files under ``root`` that ``file`` imports, directly or through others."""
-    for name in _imported(_parse(file)):
+    for name in _imported(file):
         for path in (root / f"{name.replace('.', '/')}.py", root.parent / f"{name.replace('.', '/')}.py"):
             found = path.resolve()
             if found.is_file() and found != file and found not in seen and found.is_relative_to(root):
@@ -75,15 +76,26 @@ def _local_imports(file: Path, root: Path, seen: set[Path]) -> set[Path]:
     return seen
 
 
-def _imported(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
+@functools.cache  # several components of a module ask, and code does not change under a running process
+def _imported(file: Path) -> tuple[str, ...]:
+    """Names that may be of modules which ``file`` imports."""
+    names: list[str] = []
+    left: list[ast.AST] = [_parse(file)]
+    for node in left:
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            yield from (alias.name for alias in node.names)
+            names += [node.module] if node.module else []
+            before = f"{node.module}." if node.module else ""
+            names += [f"{before}{alias.name}" for alias in node.names]
+        else:  # an import is a statement, and expressions hold none
+            left += [n for n in ast.iter_child_nodes(node) if not isinstance(n, ast.expr)]
+    return tuple(dict.fromkeys(names))
+
+
+@functools.cache  # as above
+def _whole(file: Path) -> str:
+    return _dump(_parse(file))
 
 
 def _parse(file: Path) -> ast.Module:
@@ -92,7 +104,9 @@ def _parse(file: Path) -> ast.Module:
 
 def _dump(tree: ast.Module) -> str:
     """The tree as text, without docstrings and positions."""
-    for node in ast.walk(tree):
+    left: list[ast.AST] = [tree]
+    for node in left:
+        left += [n for n in ast.iter_child_nodes(node) if not isinstance(n, ast.expr)]
         body = getattr(node, "body", None)
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and body:
             match body[0]:
