@@ -242,7 +242,10 @@ def _time(driver: Driver) -> None:
         tell=display.note,
     )
     if driver.timing == "auto":
-        spent = sum(r.timing.get("wall_s", 0.0) / r.facts.get("together", 1) for r in records) / run.workers
+        shares = [1 / r.facts.get("together", 1) for r in records]
+        # by the processes that could train them, not by those that had something left to train
+        workers = max(1, min(_workers(options, run.devices, driver.threads), round(sum(shares))))
+        spent = sum(r.timing.get("wall_s", 0.0) * share for r, share in zip(records, shares, strict=True)) / workers
         if spent < timing.expected:
             if timing.todo():
                 display.note(f"step times are those of training: `ganbench time {run.name}` measures them apart")

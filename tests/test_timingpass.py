@@ -87,6 +87,20 @@ def test_a_run_without_the_pass_flags_the_times_of_training(small, tmp_path):
     assert not (tmp_path / "small" / "timing").exists()  # auto: it would take longer than this training
 
 
+def test_whether_it_pays_does_not_depend_on_what_is_left_to_train(small, tmp_path, monkeypatch):
+    passes: list[Pass] = []
+    monkeypatch.setattr(Pass, "run", lambda self: passes.append(self) or [])
+    options = Options(device="cpu", workers=2)
+    records = execute(Grid.load(small), tmp_path, options).results.trials
+    assert len(records) > 1
+    spent = sum(r.timing["wall_s"] / r.facts["together"] for r in records)
+    for share, expected in ((0.75, 0), (0.25, 1)):  # of two processes, each spends half
+        monkeypatch.setattr(Pass, "expected", share * spent)
+        passes.clear()
+        assert not execute(Grid.load(small), tmp_path, options).run.todo
+        assert len(passes) == expected
+
+
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pass of the same course in a tenth of a second."""
