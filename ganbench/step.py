@@ -262,8 +262,8 @@ class Game:
             t64 = state.step.to(torch.float64)
             moved = torch._foreach_sub(new, old)  # noqa: SLF001 # as above
             weights = 1 - torch.clamp((1 + t64) / (self.ema_warmup + t64), max=self.ema_decay)
-            # of their type, for a GPU takes a whole list at once then
-            torch._foreach_mul_(moved, weights if weights.device.type == "cpu" else weights.to(new[0].dtype))
+            # of their type: a GPU takes a whole list at once then, and a CPU need not convert it for each tensor
+            torch._foreach_mul_(moved, weights.to(new[0].dtype))
             torch._foreach_add_(moved, old)
         return state._replace(ema={**dict(zip(names, moved, strict=True)), **state.g.buffers}, step=state.step + 1)
 

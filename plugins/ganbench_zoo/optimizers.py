@@ -55,7 +55,7 @@ class Adam(Optimizer, name="adam", source="https://arxiv.org/abs/1412.6980"):
             return self._fused(params, grads, slots, lr)
         g = ordered(params, grads)  # what a compiler fuses itself
         t = slots["step"][COUNT] + 1
-        m = lerp(ordered(params, slots["m"]), g, 1 - self.beta1)
+        m = g if not given and self.beta1 == 0 else lerp(ordered(params, slots["m"]), g, 1 - self.beta1)
         v = torch._foreach_mul(ordered(params, slots["v"]), self.beta2)
         add_square_(v, g, 1 - self.beta2)
         # denominator = -(sqrt(v^) + eps) (1 - beta1^t) / lr, so that one division of lists ends it
@@ -155,8 +155,8 @@ def added(x: Tensors, y: Tensors, factor: float | Tensor) -> list[Tensor]:
 
 def scale_(x: Tensors, factor: Tensor) -> None:
     """For each, x <- factor x."""
-    # a GPU takes a whole list at once where the factor has its type; a CPU takes tensor by tensor, whatever the type
-    torch._foreach_mul_(x, factor if factor.device.type == "cpu" else factor.to(x[0].dtype))
+    # of their type: a GPU takes the whole list at once then, and a CPU need not convert it for each tensor
+    torch._foreach_mul_(x, factor.to(x[0].dtype))
 
 
 def add_number_(x: Tensors, number: float | Tensor) -> None:
