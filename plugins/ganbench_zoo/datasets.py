@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import importlib.util
 import itertools
@@ -147,8 +148,9 @@ class Digits(Dataset, name="digits", source="https://archive.ics.uci.edu/dataset
         return Samples(x, torch.from_numpy(labels[chosen]))
 
 
+@functools.cache  # both splits and every seed of a process ask
 def _digits() -> tuple[np.ndarray[Any, np.dtype[np.float64]], np.ndarray[Any, np.dtype[np.int64]]]:
-    """Levels [1797, 64] in 0..16 and labels [1797], read from scikit-learn's file.
+    """Levels [1797, 64] in 0..16 and labels [1797], read from scikit-learn's file; they are not to be written to.
 
     Importing ``sklearn.datasets`` takes over a second and reading its file takes 20 ms, which matters where
     every cell has a fresh process.
