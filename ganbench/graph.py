@@ -40,6 +40,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "triton.autotune_cublasLt": False,
         # torch 2.11 fails to order the loops of some fused kernels
         "loop_ordering_after_fusion": False,
+        # kernels that are chosen by measurement round otherwise in another process, which goes on with a training
+        "deterministic": True,
     },
 }
 """What the compiler is told for each type of device."""
