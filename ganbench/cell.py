@@ -25,6 +25,8 @@ AXES = ("dataset", "generator", "discriminator", "loss", "regularizer", "optimiz
 SPEC_SCHEMA = 1
 _PLAIN = ("steps", "batch", "ema", "ema_warmup", "samples", "precision", "engine", "channels_last")
 """Fields of a cell that are no components."""
+LATER: dict[str, Any] = {"deterministic": True}
+"""Fields that came later, and the value at which specifications and records leave them out: identities stay."""
 NONE = "none"
 """The label of the empty stack of regularizers."""
 
@@ -49,6 +51,7 @@ class Cell:
     precision: str
     engine: str
     channels_last: bool = False
+    deterministic: bool = True
 
     @functools.cached_property
     def spec(self) -> dict[str, Any]:
@@ -71,7 +74,13 @@ class Cell:
             "precision": self.precision,
             "engine": self.engine,
             "channels_last": self.channels_last,
+            **self.later,
         }
+
+    @property
+    def later(self) -> dict[str, Any]:
+        """The fields of :data:`LATER` that are not as they always were."""
+        return {key: value for key, usual in LATER.items() if (value := getattr(self, key)) != usual}
 
     @functools.cached_property
     def id(self) -> str:
@@ -166,6 +175,7 @@ class Cell:
             regularizers=tuple(read("regularizer", r) for r in spec["regularizer"]),
             metrics=tuple(read("metric", m) for m in metrics),
             **{key: spec[key] for key in _PLAIN},
+            **{key: spec.get(key, usual) for key, usual in LATER.items()},
         )
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ganbench.component import digest
 from ganbench.errors import ResultsError
@@ -23,6 +23,8 @@ OPEN = "auto"
 """The engine of a cell whose block has not been measured; no trial is trained under it."""
 BLOCK = ("dataset", "generator", "discriminator", "steps", "batch", "precision", "channels_last")
 """What the cells of a block share, as their specifications have it."""
+LATER = ("deterministic",)
+"""What they share besides, which specifications leave out where it is as usual."""
 GAIN = 1.1
 """How many times less an engine must take than the plain serial one to be chosen over it."""
 
@@ -45,17 +47,36 @@ def candidates(settings: Settings) -> tuple[str, ...]:
 
 
 def block_of(
-    parts: Mapping[str, Component], steps: int, batch: int, precision: str, *, channels_last: bool = False
+    parts: Mapping[str, Component],
+    steps: int,
+    batch: int,
+    precision: str,
+    *,
+    channels_last: bool = False,
+    deterministic: bool = True,
 ) -> str:
     """The identity of the block of a cell: cells of one dataset and one pair of networks are compared, and share it."""
     values = [*(parts[role].to_table() for role in BLOCK[:3]), steps, batch, precision, channels_last]
-    return digest(dict(zip(BLOCK, values, strict=True)), 12)
+    later = {} if deterministic else {"deterministic": False}
+    return _identity(dict(zip(BLOCK, values, strict=True)) | later)
+
+
+def _identity(values: Mapping[str, Any]) -> str:
+    """Of the block of a cell with the specification, or the part of one, ``values``."""
+    return digest({key: values[key] for key in BLOCK} | {key: values[key] for key in LATER if key in values}, 12)
 
 
 def block_of_cell(cell: Cell) -> str:
     """As :func:`block_of`, of a whole cell."""
     parts = {"dataset": cell.dataset, "generator": cell.generator, "discriminator": cell.discriminator}
-    return block_of(parts, cell.steps, cell.batch, cell.precision, channels_last=cell.channels_last)
+    return block_of(
+        parts,
+        cell.steps,
+        cell.batch,
+        cell.precision,
+        channels_last=cell.channels_last,
+        deterministic=cell.deterministic,
+    )
 
 
 def recorded(folder: Path) -> dict[str, Choice]:
@@ -74,7 +95,7 @@ def _trained(folder: Path) -> dict[str, Choice]:
     for path in sorted(folder.glob("trials/*/seed-*/spec.json")):
         try:
             spec = (read_json(path) or {})["spec"]
-            block = digest({key: spec[key] for key in BLOCK}, 12)
+            block = _identity(spec)
             engines.setdefault(block, Counter())[str(spec["engine"])] += 1
             about[block] = ", ".join(str(spec[role]["use"]) for role in BLOCK[:3])
         except (ResultsError, KeyError, TypeError):

@@ -111,10 +111,16 @@ def _protocol(live: Sequence[Trial], hidden: set[str]) -> list[str]:
         )
         if fact not in hidden and (value := joined(live, fact))
     ]
+    loose = sum(t.get("deterministic") is False for t in live)
+    if loose == len(live):
+        protocol.append("deterministic = false")
     said = [f"Protocol: {', '.join(protocol)}."] if protocol else []
     mixed = levels_of(live, "engine")
     if len(mixed) > 1:
         said.append(f"Engines are mixed ({', '.join(mixed)}): they agree to rounding, and times compare within one.")
+    if 0 < loose < len(live):
+        text = f"{loose} of {len(live)} trials were trained with deterministic = false, the others without"
+        said.append(f"{text}: they agree to rounding, and times compare only among either.")
     return said
 
 

@@ -202,6 +202,7 @@ class Grid:
                 samples=settings.samples,
                 precision=settings.precision,
                 channels_last=settings.channels_last,
+                deterministic=settings.deterministic,
                 engine=_engine(settings, parts, steps or settings.steps, choices),
             )
 
@@ -214,7 +215,14 @@ def _engine(settings: Settings, parts: Mapping[str, Component], steps: int, choi
     allowed = candidates(settings)
     if len(allowed) == 1:
         return allowed[0]
-    block = block_of(parts, steps, settings.batch, settings.precision, channels_last=settings.channels_last)
+    block = block_of(
+        parts,
+        steps,
+        settings.batch,
+        settings.precision,
+        channels_last=settings.channels_last,
+        deterministic=settings.deterministic,
+    )
     chosen = choices.get(block)
     return chosen.engine if chosen and chosen.engine in allowed else OPEN
 

@@ -76,6 +76,7 @@ _SAID = {"notes": "notes", "protocol": "told"}
 
 TAKEN = frozenset({*ROLES, "cell", "id", "seed", "status", "reason", "started", "finished"}) | {
     *("steps", "batch", "samples", "engine", "arithmetic", "channels_last", "device", "threads", "exclusive"),
+    "deterministic",
     *("n", "resumed", "evaluations", "stack", "together", "accounted", "timed", "step_ms"),
 }
 """Columns of the records that no measure may be called: one would hide the other."""
@@ -93,7 +94,8 @@ class Record:
         reason: why it was skipped, or the error in one line.
         timing: in milliseconds and seconds, see docs/method.md.
         cost: parameters, memory, D passes per step.
-        facts: steps, batch, engine, arithmetic (``[run] precision``), device, threads, whether anything ran beside it.
+        facts: steps, batch, engine, arithmetic (``[run] precision``), device, threads, whether anything ran beside it;
+            deterministic where it is false.
         fingerprints: of code, environment and hardware.
     """
 

@@ -33,6 +33,9 @@ class Settings(Component, role="run", name="run"):
         doc="tf32: products on a GPU keep 10 bits; bf16: so do the networks in the losses, and penalties stay float32",
     )
     channels_last: bool = field(default=False, doc="lay images out with the channels last, where one seed trains alone")
+    deterministic: bool = field(
+        default=True, doc="on a GPU, deterministic convolutions only, so that an interrupted trial goes on bit for bit"
+    )
     engine: Literal["auto", "serial", "fused"] = field(
         default="auto", doc="fused: the seeds of a cell train in one step; auto: whichever is measured to take least"
     )

@@ -13,7 +13,7 @@ RATIO = "step_ratio"
 OK = "ok"
 PROTOCOL = ("steps", "batch", "samples", "ema", "arithmetic")
 """Facts that change what a trial does: rows never average over them, and a best value is the best among equals."""
-PLACE = ("engine", "device", "threads")
+PLACE = ("engine", "device", "threads", "deterministic")
 """Facts that change only how long a trial takes: a row names all it has."""
 CLOCK = (*PROTOCOL, *PLACE, "timed", "hardware_fingerprint", "environment_fingerprint")
 """What two trials must share for their step times to be compared."""

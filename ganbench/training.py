@@ -89,6 +89,7 @@ def make_record(  # the keyword arguments are Record's
         "engine": cell.engine,
         "arithmetic": cell.precision,  # "precision" is a measure
         "channels_last": cell.channels_last,
+        **cell.later,
         "device": training.device,
         "threads": training.threads,
         "exclusive": training.exclusive,
@@ -118,10 +119,10 @@ def utc() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _set_arithmetic(precision: str, device: torch.device) -> None:
+def _set_arithmetic(precision: str, device: torch.device, *, deterministic: bool = True) -> None:
     """Let products of float32 be products of float32, whatever torch's defaults are, or of TF32 where asked.
 
-    Convolutions give the same numbers each time that they are given the same ones.
+    Convolutions give the same numbers each time that they are given the same ones, if they are to be ``deterministic``.
 
     Raises:
         ConfigError: TF32 on a device that has none.
@@ -130,7 +131,7 @@ def _set_arithmetic(precision: str, device: torch.device) -> None:
         raise ConfigError(f"tf32 is arithmetic of NVIDIA GPUs, and this is {device.type}", place="[run].precision")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
     # convolutions by the same algorithm in every run, whatever was fastest in this one
-    torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
+    torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, deterministic
 
 
 class Trainer:
@@ -153,7 +154,7 @@ class Trainer:
         """Whether its record is written."""
         torch.set_num_threads(training.threads)
         use(self.device)
-        _set_arithmetic(cell.precision, self.device)
+        _set_arithmetic(cell.precision, self.device, deterministic=cell.deterministic)
         known = like.feed.samples if like is not None and self._shares(like) else None
         source = known or cell.dataset.load("train", stream(0, "dataset-train"))
         if isinstance(source, Samples):

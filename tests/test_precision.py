@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from ganbench import checkpoint, training
+from ganbench.choices import block_of_cell
 from ganbench.engines import Together
 from ganbench.errors import ConfigError
 from ganbench.grid import Cell, Grid, Trial
@@ -41,9 +42,53 @@ def test_each_is_part_of_a_cells_identity(small: dict[str, Any]) -> None:
         cell_of(small, precision="tf32"),
         cell_of(small, precision="float64"),
         cell_of(small, channels_last=True),
+        cell_of(small, deterministic=False),
     ]
     assert len({c.id for c in cells}) == len(cells)
     assert all(Cell.from_spec(c.spec, REGISTRY).spec == c.spec for c in cells)
+
+
+def test_deterministic_is_in_specifications_and_blocks_only_where_it_is_false(small: dict[str, Any]) -> None:
+    unsaid, said, loose = cell_of(small), cell_of(small, deterministic=True), cell_of(small, deterministic=False)
+    assert "deterministic" not in unsaid.spec, "or every published cell had another identity"
+    assert said.id == unsaid.id
+    assert loose.spec == unsaid.spec | {"deterministic": False}
+    assert block_of_cell(said) == block_of_cell(unsaid) != block_of_cell(loose)
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_cudnn_is_told_whether_to_be_deterministic(
+    small: dict[str, Any],
+    tmp_path: Path,
+    deterministic: bool,  # noqa: FBT001 # a parameter of the test
+) -> None:
+    kept = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    try:
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = not deterministic, True
+        trainer(cell_of(small, deterministic=deterministic), tmp_path)
+        assert torch.backends.cudnn.deterministic is deterministic
+        assert torch.backends.cudnn.benchmark is False
+    finally:
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = kept
+
+
+def test_a_cpu_computes_the_same_without_determinism(small: dict[str, Any], tmp_path: Path) -> None:
+    usual, loose = (trainer(cell_of(small, axes=IMAGES, deterministic=on), tmp_path) for on in (True, False))
+    for t in (loose, usual):
+        t.advance(3)
+    assert all(torch.equal(value, loose.state.d.params[name]) for name, value in usual.state.d.params.items())
+
+
+def test_a_run_without_determinism_says_so(small: dict[str, Any], tmp_path: Path) -> None:
+    found = {}
+    for name, run in (("usual", {}), ("loose", {"deterministic": False})):
+        grid = small | {"run": small["run"] | {"name": name, "timing": False} | run}
+        results = execute(Grid.load(grid), tmp_path, Options(device="cpu", workers=1)).results
+        found[name] = results.trials
+        (table,) = results.tables()
+        assert any("deterministic = false" in footer for footer in table.footers) is (name == "loose")
+    assert all("deterministic" not in r.facts for r in found["usual"])
+    assert all(r.facts["deterministic"] is False for r in found["loose"])
 
 
 def test_tf32_is_refused_on_a_cpu(small: dict[str, Any], tmp_path: Path) -> None:

@@ -432,6 +432,19 @@ def test_footers_name_the_seeds_and_say_that_engines_are_mixed():
     assert "mixed" not in " ".join(one(records[:6]).footers)
 
 
+def test_footers_say_which_trials_were_not_deterministic_and_times_compare_among_either():
+    usual = [trial(s, 1.0 + s, regularizer="none") for s in range(3)]
+    loose = [trial(s, 1.0 + s, regularizer="r1", facts={"deterministic": False}) for s in range(3)]
+    assert "deterministic" not in " ".join(one(usual).footers)
+    assert "on cpu, deterministic = false." in " ".join(one(loose).footers)
+    both = one([*usual, *loose])
+    assert "3 of 6 trials were trained with deterministic = false" in " ".join(both.footers)
+    assert "on cpu." in " ".join(both.footers)
+    assert both.rows[1].entries[RATIO] is None
+    alike = one([*usual, *(trial(s, 1.0 + s, regularizer="r1") for s in range(3))])
+    assert alike.rows[1].entries[RATIO] is not None
+
+
 def test_rows_of_several_data_sets_have_no_floor_in_common_and_no_best():
     records = [trial(s, v + s, dataset=d) for d, v in (("ring", 1.0), ("digits", 5.0)) for s in (0, 1)]
     table = one(records, by=["dataset"])

@@ -137,6 +137,8 @@ def _summary(results: Results) -> str:
         levels = sorted({r.facts[fact] for r in done if isinstance(r.facts.get(fact), str | int | float)}, key=_order)
         if levels:
             told_facts.append(f"{fact} {' or '.join(map(str, levels))}")
+    if any(r.facts.get("deterministic") is False for r in done):
+        told_facts.append("deterministic = false")
     pairs.append(("protocol", ", ".join(told_facts)))
     listed = "".join(f"<dt>{esc(k)}</dt><dd>{esc(v)}</dd>" for k, v in pairs if v)
     return f'<p class="lead">{esc(said)}{": " + esc(told) if told else ""}.</p><dl>{listed}</dl>'
