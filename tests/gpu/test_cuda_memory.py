@@ -14,6 +14,8 @@ from ganbench.memory import lacked
 from ganbench.observers import Silent
 from ganbench.runner import Options, execute
 
+pytestmark = pytest.mark.gpu
+
 
 class Heard(Silent):
     def __init__(self) -> None:
