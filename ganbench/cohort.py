@@ -19,7 +19,7 @@ from ganbench.stacking import apart
 from ganbench.timing import Phases, StepClock, now
 from ganbench.training import DivergedError, Report, Trainer, Training, make_record, utc
 
-TIMING_SECONDS, TIMING_SHARE, TIMING_LEAST, TIMING_WINDOWS = 1.0, 0.05, 0.1, 20
+TIMING_SECONDS, TIMING_SHARE, TIMING_LEAST, TIMING_WINDOWS = 1.0, 0.05, 0.2, 20
 """How the serial step of a cell is timed whose seeds trained in another engine: seconds at most, as a share of training
 and at least; and windows that are aimed at."""
 
