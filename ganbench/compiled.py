@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,13 +19,20 @@ if TYPE_CHECKING:
 
     from ganbench.cell import Cell
 
+PLACE = "TORCHINDUCTOR_CACHE_DIR"
 UNTRACED = ("schema", "metrics", "steps", "samples")
 """What a cell has and its graphs have not."""
 
 
 def folder() -> Path:
-    """Where the compiler keeps graphs; the notes of this module lie below it, so that they go when the graphs do."""
-    return Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR") or cache_dir() / "inductor")
+    """Where the compiler keeps graphs; the notes of this module lie below it, so that they go when the graphs do.
+
+    It is what ``$TORCHINDUCTOR_CACHE_DIR`` says, but for torch's default, which torch writes there when it is imported:
+    a folder for temporary files is no place for what took minutes to compile.
+    """
+    said = os.environ.get(PLACE, "")
+    own = said.startswith(os.path.join(tempfile.gettempdir(), "torchinductor_"))  # noqa: PTH118 # a prefix, no path
+    return Path(said) if said and not own else cache_dir() / "inductor"
 
 
 def took(cell: Cell, trials: int, device: str, numbers: Sequence[str] = ()) -> float | None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Tensor
 
 from ganbench import compiled as compiled_before
+from ganbench.binaries import drop_named, drop_unfinished
 from ganbench.captured import Captured, CaptureError
 from ganbench.forms import Flat, Form, Listed
 from ganbench.lift import Step
@@ -133,12 +136,26 @@ def compile_traced(traced: torch.fx.GraphModule, inputs: Flat) -> Callable[..., 
     if kind == "cuda":
         fold(traced)  # a constant that comes from the host would come anew with each step
         traced.recompile()
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(compiled_before.folder()))
+    folder = _mended(compiled_before.folder())
+    os.environ[compiled_before.PLACE] = str(folder)
     from torch._inductor.compile_fx import compile_fx
 
-    with warnings.catch_warnings(action="ignore"):  # the compiler warns of its own code
-        compiled: Any = compile_fx(traced, inputs, config_patches=OPTIONS.get(kind, {}))
-    return cast("Callable[..., Sequence[Tensor]]", compiled)
+    while True:
+        try:
+            with warnings.catch_warnings(action="ignore"):  # the compiler warns of its own code
+                compiled: Any = compile_fx(traced, inputs, config_patches=OPTIONS.get(kind, {}))
+        except Exception as error:
+            if not drop_named(error, folder):
+                raise
+        else:
+            return cast("Callable[..., Sequence[Tensor]]", compiled)
+
+
+@functools.cache
+def _mended(folder: Path) -> Path:
+    """The compiler's cache at ``folder``, without what a process that was killed left in it."""
+    drop_unfinished(folder)
+    return folder
 
 
 def repeat_traced(traced: torch.fx.GraphModule, inputs: Flat) -> Callable[..., Sequence[Tensor]]:

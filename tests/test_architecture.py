@@ -20,7 +20,7 @@ CORE = Path(ganbench.__file__).parent
 ZOO = CORE.parent / "plugins" / "ganbench_zoo"
 LOGGERS = CORE.parent / "plugins" / "ganbench_loggers"
 LAYERS = (
-    "canvas charts errors eta hookspecs memory neighbours passes recording samples seeding state stats timing",
+    "binaries canvas charts errors eta hookspecs memory neighbours passes recording samples seeding state stats timing",
     "lowering torchscript transfer",
     "forms sizes",
     "machine pacing pictures",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
@@ -304,3 +305,17 @@ def test_a_note_of_a_compilation_is_of_the_graph_alone(
     (note,) = tmp_path.rglob("*.json")
     note.write_text("[]")
     assert compiled.took(cell, 2, "cpu") is None
+
+
+def test_graphs_are_kept_where_the_user_says_and_not_where_torch_puts_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GANBENCH_CACHE", str(tmp_path))
+    monkeypatch.delenv(compiled.PLACE, raising=False)
+    from torch._inductor.runtime.cache_dir_utils import cache_dir  # it writes its default into the environment
+
+    cache_dir()
+    assert os.environ[compiled.PLACE]
+    assert compiled.folder() == tmp_path / "inductor"
+    monkeypatch.setenv(compiled.PLACE, str(tmp_path / "mine"))
+    assert compiled.folder() == tmp_path / "mine"
