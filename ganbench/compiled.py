@@ -54,6 +54,27 @@ def note(cell: Cell, trials: int, device: str, seconds: float, numbers: Sequence
         write_json(path, {"seconds": seconds})
 
 
+def charged(
+    graphs: Sequence[int], before: Sequence[float | None], *, first_s: float, again_s: float, loading: float
+) -> float:
+    """Seconds that compiling costs the stacks of a block, each of which has a process that loads the compiler.
+
+    Args:
+        graphs: kinds of step of each stack, or each cell where trials do not train together.
+        before: seconds that each took to compile on this machine, None where it did not happen.
+        first_s: until the first step of the first; one that was compiled before took as long then as
+            ``before`` says.
+        again_s: the same from the compiler's cache.
+        loading: of the compiler.
+    """
+    cold = first_s if before[0] is None else max(before[0], again_s)
+    cached = [True, *(b is not None for b in before[1:])]  # measuring has compiled one kind of step of the first cell
+    total = sum(n * (again_s if known else cold) for n, known in zip(graphs, cached, strict=True))
+    if before[0] is None:
+        total += (graphs[0] - 1) * (cold - again_s)
+    return total + loading * len(graphs)
+
+
 def _note(cell: Cell, trials: int, device: str, numbers: Sequence[str]) -> Path:
     kept = {key: value for key, value in family.masked(cell, numbers).items() if key not in UNTRACED}
     code = codeprint.fingerprint(cell.components)

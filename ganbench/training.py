@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ganbench import checkpoint, codeprint, environment, players
+from ganbench.counting import Counted
 from ganbench.derivatives import Autograd
 from ganbench.devices import synchronize, use
 from ganbench.errors import ConfigError, ResultsError
@@ -272,7 +273,7 @@ class Trainer:
 
         A backward pass is counted whenever a gradient enters the output of a forward pass.
         """
-        counted = _Counted(self.discriminator.module)
+        counted = Counted(self.discriminator.module)
         kept = self.feed.state()
         state = self.state
         for number in range(self.period):
@@ -386,24 +387,3 @@ class Trainer:
     def synchronize(self) -> None:
         """Wait until the device is idle."""
         synchronize(self.device)
-
-
-class _Counted(Network):
-    """A discriminator that counts the samples that go through it, forwards and backwards."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__(module)
-        self.forwards = self.backwards = 0
-
-    def __call__(self, params: Params, buffers: Params, *inputs: Tensor | bool | str | None) -> tuple[Tensor, Params]:
-        scores, written = super().__call__(params, buffers, *inputs)
-        n = scores.shape[0]
-        self.forwards += n
-        if scores.requires_grad:
-
-            def entered(gradient: Tensor) -> None:
-                del gradient
-                self.backwards += n
-
-            scores.register_hook(entered)  # type: ignore[no-untyped-call] # torch leaves it untyped
-        return scores, written

@@ -184,7 +184,7 @@ class _Comparison:
             graphs = tuple(graphs[stack.cells[0]] for stack in self.stacks)
         if "compiled" in engine:
             again_s = _measured(self.cells, engine, self.question, self.stacks[0], only_first=True)[0]
-            making = charged(graphs, found.before, first_s=found.first, again_s=again_s, loading=loading)
+            making = compiled.charged(graphs, found.before, first_s=found.first, again_s=again_s, loading=loading)
             made = "compiling"
         else:  # each process traces, and a GPU's graph is captured
             making = (found.first - found.step) * sum(graphs)
@@ -221,27 +221,6 @@ class _Comparison:
             of = [cells[i] for i in widest.cells]
             self.tell("width", widths.kind(of[0]), Width(most, widths.about(of), {str(n): lack}))
             self.stacks = narrowed(self.stacks, most)
-
-
-def charged(
-    graphs: Sequence[int], before: Sequence[float | None], *, first_s: float, again_s: float, loading: float
-) -> float:
-    """Seconds that compiling costs the stacks of a block, each of which has a process that loads the compiler.
-
-    Args:
-        graphs: kinds of step of each stack, or each cell where trials do not train together.
-        before: seconds that each took to compile on this machine, None where it did not happen.
-        first_s: until the first step of the first; one that was compiled before took as long then as
-            ``before`` says.
-        again_s: the same from the compiler's cache.
-        loading: of the compiler.
-    """
-    cold = first_s if before[0] is None else max(before[0], again_s)
-    cached = [True, *(b is not None for b in before[1:])]  # measuring has compiled one kind of step of the first cell
-    total = sum(n * (again_s if known else cold) for n, known in zip(graphs, cached, strict=True))
-    if before[0] is None:
-        total += (graphs[0] - 1) * (cold - again_s)
-    return total + loading * len(graphs)
 
 
 def took(cells: Sequence[Cell], engine: str, stacks: Sequence[Shared], device: str) -> list[float | None]:

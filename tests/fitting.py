@@ -114,6 +114,17 @@ def assert_same(states: list[State], reference: list[State], tolerance: float = 
         assert one.logs.keys() == other.logs.keys()
 
 
+def assert_bf16_leaves_the_penalty(low: Trainer, full: Trainer, rtol: float) -> None:
+    """Of two trainers, in bf16 and in float32: scores of the first are rounded, and the penalty is the second's."""
+    turns = low.feed.turns((True,))
+    logs = [t.game(0).d_grads(t.state, turns.d[0])[1].logs for t in (low, full)]
+    assert logs[1]["d_penalty-0"] > 0
+    # fakes come from a pass in bf16; the scores that a penalty derives are taken anew
+    torch.testing.assert_close(logs[0]["d_penalty-0"], logs[1]["d_penalty-0"], rtol=rtol, atol=0)
+    difference = (logs[0]["d_real"] - logs[1]["d_real"]).abs()
+    assert 0 < difference < 0.02 * (1 + logs[1]["d_real"].abs())
+
+
 def identify(cls: type[Component]) -> str:
     return f"{cls.role}-{cls.name}"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ganbench.component import digest
+from ganbench.observers import Silent
 from ganbench.records import ROLES, Record, Value, write_json
 
 STEPS = 10
@@ -23,6 +24,16 @@ SMALL: dict[str, Any] = {
         "metrics": ["sliced-wasserstein"],
     },
 }
+
+
+class Heard(Silent):
+    """A display that keeps what it is told in words."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
 
 def toml(grid: dict[str, dict[str, object]]) -> str:

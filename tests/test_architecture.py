@@ -28,7 +28,7 @@ LAYERS = (
     "checkpoint codeprint dataset environment factors loss metric networks optimizer regularizer tracking",
     "targets",
     "steptimes",
-    "critic datafiles fakes heartbeat hooked keeping numerals streaming trials update",
+    "counting critic datafiles fakes heartbeat hooked keeping numerals streaming trials update",
     "arrivals frames runfolder shared",
     "claims differences documents footers grouping pivot rawdata terminal",
     "columns latex marks standing",

@@ -256,11 +256,11 @@ def test_stacks_are_cut_evenly_and_keep_their_trials() -> None:
 
 
 def test_what_was_compiled_before_is_charged_as_the_cache_takes() -> None:
-    cold = trying.charged((1, 2), (None, None), first_s=10.0, again_s=1.0, loading=0.5)
+    cold = compiled.charged((1, 2), (None, None), first_s=10.0, again_s=1.0, loading=0.5)
     assert cold == 1.0 + 2 * 10.0 + 2 * 0.5  # measuring compiled the first cell
-    assert trying.charged((2,), (None,), first_s=10.0, again_s=1.0, loading=0.0) == 1.0 + 10.0
-    assert trying.charged((1, 2), (9.0, 8.0), first_s=1.2, again_s=1.0, loading=0.5) == 3 * 1.0 + 2 * 0.5
-    assert trying.charged((1, 1), (9.0, None), first_s=1.2, again_s=1.0, loading=0.0) == 1.0 + 9.0
+    assert compiled.charged((2,), (None,), first_s=10.0, again_s=1.0, loading=0.0) == 1.0 + 10.0
+    assert compiled.charged((1, 2), (9.0, 8.0), first_s=1.2, again_s=1.0, loading=0.5) == 3 * 1.0 + 2 * 0.5
+    assert compiled.charged((1, 1), (9.0, None), first_s=1.2, again_s=1.0, loading=0.0) == 1.0 + 9.0
 
 
 def test_a_sweep_is_charged_for_one_graph_and_falls_apart_where_it_would(

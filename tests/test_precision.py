@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from fitting import assert_bf16_leaves_the_penalty
 
 from ganbench import checkpoint, training
 from ganbench.choices import block_of_cell
@@ -129,13 +130,7 @@ def test_under_bf16_scores_are_rounded_and_the_penalty_is_that_of_float32(
 ) -> None:
     penalty = {"use": regularizer, "target": 0.0} if regularizer == "lipschitz-penalty" else regularizer
     low, full = (trainer(cell_of(small, precision=p, regularizer=penalty), tmp_path) for p in ("bf16", "float32"))
-    turns = low.feed.turns((True,))
-    logs = [t.game(0).d_grads(t.state, turns.d[0])[1].logs for t in (low, full)]
-    assert logs[1]["d_penalty-0"] > 0
-    # fakes come from a pass in bf16; the scores that a penalty derives are taken anew
-    torch.testing.assert_close(logs[0]["d_penalty-0"], logs[1]["d_penalty-0"], rtol=rtol, atol=0)
-    difference = (logs[0]["d_real"] - logs[1]["d_real"]).abs()
-    assert 0 < difference < 0.02 * (1 + logs[1]["d_real"].abs())
+    assert_bf16_leaves_the_penalty(low, full, rtol)
 
 
 def test_a_penalty_that_holds_scores_of_both_kinds_against_each_other_is_advised_against(small: dict[str, Any]) -> None:

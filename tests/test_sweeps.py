@@ -6,25 +6,17 @@ import json
 from typing import Any
 
 import pytest
+from making import Heard
 
 from ganbench import views
 from ganbench.forecast import forecast
 from ganbench.grid import Grid
-from ganbench.observers import Silent
 from ganbench.plan import make
 from ganbench.records import read_json
 from ganbench.registry import Registry
 from ganbench.runner import Options, execute
 
 MEASURES = ["sw2", "sw2_ema"]
-
-
-class Heard(Silent):
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
 
 @pytest.fixture

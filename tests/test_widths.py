@@ -13,23 +13,15 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from making import Heard
 
 from ganbench import driver, processes, widths
 from ganbench.grid import Grid
-from ganbench.observers import Silent
 from ganbench.runner import Options, Outcome, execute
 from ganbench.widths import Width
 
 MEASURES = ["sw2", "sw2_ema"]
 LACK = "CUDA out of memory. Tried to allocate 1 EiB."
-
-
-class Heard(Silent):
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
 
 @pytest.fixture

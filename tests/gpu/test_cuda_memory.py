@@ -7,22 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from making import Heard
 
 from ganbench import widths
 from ganbench.grid import Grid
 from ganbench.memory import lacked
-from ganbench.observers import Silent
 from ganbench.runner import Options, execute
 
 pytestmark = pytest.mark.gpu
-
-
-class Heard(Silent):
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
 
 @pytest.mark.slow
